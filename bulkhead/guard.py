@@ -1,0 +1,78 @@
+"""What happens around pyinfra's connections: the inventory is checked first, host keys are strict, TCP is prompt."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from pyinfra import logger
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.state import BaseStateCallback
+
+from bulkhead import capability
+from bulkhead.errors import BulkheadError
+from bulkhead.inventory import InventoryHost
+
+if TYPE_CHECKING:
+    from pyinfra.api import Host, State
+
+
+def inventory_host(host: Host) -> InventoryHost:
+    """The host as the settings readers want it."""
+    return InventoryHost(host.name, frozenset(host.groups), host.data.dict())
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Let a BulkheadError leave as the PyinfraError that pyinfra's command line prints without a traceback."""
+    try:
+        yield
+    except BulkheadError as error:
+        raise PyinfraError(str(error)) from None
+
+
+class Guard(BaseStateCallback):
+    """Callbacks for a pyinfra State; `install` adds them."""
+
+    def host_before_connect(self, state: State, host: Host) -> None:  # type: ignore[override]  # noqa: ARG002
+        """Have the host's key checked.
+
+        pyinfra's own default for host keys is `accept-new`, which trusts whoever answers first. An inventory that says
+        otherwise with `ssh_strict_host_key_checking` is obeyed, with a warning.
+        """
+        data: Any = getattr(host.connector, "data", {})
+        if "ssh_strict_host_key_checking" not in data:
+            return
+        chosen = host.data.get("ssh_strict_host_key_checking")
+        if chosen is None:
+            data["ssh_strict_host_key_checking"] = "yes"
+        elif chosen != "yes":
+            logger.warning(f"{host.print_prefix}the inventory sets ssh_strict_host_key_checking = {chosen!r}")
+
+    def host_connect(self, state: State, host: Host) -> None:  # type: ignore[override]  # noqa: ARG002
+        """Send small packets at once: paramiko leaves Nagle's algorithm on, at about 40 ms per command."""
+        client = getattr(host.connector, "client", None)
+        transport = client and client.get_transport()
+        if transport:
+            # A connection through a jump host runs over a channel, which has no such option.
+            with suppress(OSError, AttributeError):
+                transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def install(state: State) -> None:
+    """Have the inventory of `state` checked before anything connects, and its connections guarded.
+
+    pyinfra makes the list of callbacks in `State.init`, after `config.py` was read and before it connects; there is no
+    hook of its own between the two, so the `init` of this one state is extended.
+    """
+    init = state.init
+
+    def guarded(*arguments: Any, **keywords: Any) -> None:
+        init(*arguments, **keywords)
+        with explained():
+            capability.check_inventory(inventory_host(host) for host in state.inventory)
+        state.add_callback_handler(Guard())
+
+    state.init = guarded  # type: ignore[method-assign]

@@ -1,0 +1,95 @@
+"""The inventory as Bulkhead reads it: hosts with their groups and data, checked before anything connects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bulkhead.errors import BulkheadError
+
+GVISOR_HOSTS = "gvisor_hosts"
+LEGACY_HOSTS = "legacy_hosts"
+
+
+@dataclass(frozen=True)
+class InventoryHost:
+    """One host of the inventory: its name, its groups and its merged data."""
+
+    name: str
+    groups: frozenset[str]
+    data: Mapping[str, Any]
+
+
+class Settings(BaseModel):
+    """Base of every typed part of the inventory: unknown keys are errors, values don't change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def read(model: type[S], host: InventoryHost, key: str) -> S:
+    """Read `host`'s data under `key` into `model`; a host without the key gets the model's defaults.
+
+    Raises BulkheadError naming the host, the key and the reason for each thing that is wrong.
+    """
+    value = host.data.get(key)
+    if value is None:
+        value = {}
+    if not isinstance(value, Mapping):
+        raise BulkheadError(
+            f"{host.name}: {key}: expected a dictionary, not {type(value).__name__}",
+            hint=f"Write {key} = {{...}} in the inventory or in group_data.",
+        )
+    try:
+        return model.model_validate(dict(value))
+    except ValidationError as error:
+        problems = [
+            f"{host.name}: {'.'.join([key, *(str(part) for part in problem['loc'])])}: {_reason(problem, model)}"
+            for problem in error.errors(include_url=False)
+        ]
+        raise BulkheadError("\n".join(problems), hint="Correct the inventory; nothing was connected.") from error
+
+
+def _reason(problem: Any, model: type[BaseModel]) -> str:
+    if problem["type"] == "extra_forbidden":
+        return f"unknown setting (known: {', '.join(model.model_fields)})"
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    return f"{problem['msg'][0].lower()}{problem['msg'][1:]} (found {problem['input']!r})"
+
+
+ENGINES = ("containerd", "docker")
+
+
+def engines(host: InventoryHost) -> frozenset[str]:
+    """Which container engines the inventory says the host runs.
+
+    Raises BulkheadError when the setting is missing or names something else: an engine that is forgotten would go on
+    running agents without a sandbox.
+    """
+    value = host.data.get("engines")
+    known = ", ".join(ENGINES)
+    if not isinstance(value, list | tuple) or not value:
+        raise BulkheadError(
+            f"{host.name}: engines: expected a list of the engines that the host runs ({known}), found {value!r}",
+            hint='Write engines = ["containerd", "docker"] in the inventory or in group_data.',
+        )
+    for engine in value:
+        if engine not in ENGINES:
+            raise BulkheadError(f"{host.name}: engines: {engine!r} is none of {known}")
+    return frozenset(value)
+
+
+def refuse_mixed_groups(hosts: Iterable[InventoryHost]) -> None:
+    """A host is a gVisor host or a legacy host, never both: their hardening contradicts (DESIGN, two kinds of host)."""
+    mixed = sorted(host.name for host in hosts if {GVISOR_HOSTS, LEGACY_HOSTS} <= host.groups)
+    if mixed:
+        raise BulkheadError(
+            f"{', '.join(mixed)}: in both {GVISOR_HOSTS} and {LEGACY_HOSTS}",
+            hint="Legacy agents need dedicated hosts: leave each host in one of the two groups.",
+        )

@@ -1,0 +1,186 @@
+"""One look at a host: everything that its capabilities need to know, gathered by one remote command.
+
+A capability names what it needs (`File`, `Command`); `script` makes the one command out of all needs, `parse` turns
+its output into a `Look`, and the capabilities decide from that, without another question to the host. The output is a
+tar archive in base64: tar carries content, owner, mode and link target of every file at the cost of one process, and
+the commands run side by side.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import io
+import shlex
+import tarfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from bulkhead.errors import BulkheadError
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+COMMAND_TIMEOUT = 20
+"""Seconds after which one command of a look is given up; its status is then 124, as coreutils' timeout has it."""
+
+
+@dataclass(frozen=True)
+class File:
+    """Need a file: what kind it is, its content, owner and mode."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Command:
+    """Need the output of a shell command that changes nothing; it may write files below `$d`.
+
+    `name` is how the capability finds the answer again.
+    """
+
+    name: str
+    script: str
+
+
+Need = File | Command
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """A path as it was found. `kind` is `file`, `link`, `directory` or `other`; `target` is where a link points."""
+
+    kind: str
+    content: bytes
+    mode: int
+    owner: str
+    group: str
+    target: str = ""
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of the content, in hexadecimal."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    def text(self, path: str) -> str:
+        """The content as text.
+
+        Raises BulkheadError naming `path` when it is not UTF-8.
+        """
+        try:
+            return self.content.decode()
+        except UnicodeDecodeError as error:
+            raise BulkheadError(
+                f"{path}: not UTF-8 (byte {error.start})", hint="Correct it, then run again."
+            ) from error
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a command printed, and its exit status."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def text(self) -> str:
+        """Standard output as text, without the newlines around it."""
+        return self.stdout.decode(errors="replace").strip("\n")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look found: files by path (None where nothing is there) and outputs by name."""
+
+    files: dict[str, FoundFile | None]
+    outputs: dict[str, Output]
+
+
+def script(needs: Sequence[Need]) -> str:
+    """The shell script that answers all `needs`; it writes nothing outside a private temporary directory."""
+    commands = _commands(needs)
+    lines = [
+        "umask 077",
+        f"PATH={PATH}; export PATH; LC_ALL=C; export LC_ALL",
+        "d=$(mktemp -d) || exit 1; export d",
+        "trap 'rm -rf \"$d\"' EXIT",
+        'mkdir "$d/look" || exit 1',
+    ]
+    for number, command in enumerate(commands):
+        out = f'"$d/look/{number}'
+        lines.append(
+            f"{{ timeout {COMMAND_TIMEOUT} sh -c {shlex.quote(command.script)} "
+            f'>{out}.out" 2>{out}.err" </dev/null; echo $? >{out}.status"; }} &'
+        )
+    paths = " ".join(shlex.quote(path.lstrip("/")) for path in _paths(needs))
+    lines += [
+        "wait",
+        # A path that is not there makes tar complain and go on: its absence from the archive is the answer.
+        f'tar --hard-dereference -cf - -C "$d" look --no-recursion -C / {paths} 2>"$d/errors" | gzip -1 | base64',
+        "grep -v 'No such file or directory$\\|Exiting with failure status\\|Not a directory$' \"$d/errors\" >&2",
+        "exit 0",
+    ]
+    return "\n".join(lines)
+
+
+def parse(output: str, needs: Sequence[Need]) -> Look:
+    """Turn the output of `script(needs)` into a Look.
+
+    Raises BulkheadError when the output is not whole, so that a broken look is never taken for an empty host.
+    """
+    try:
+        with tarfile.open(fileobj=io.BytesIO(base64.b64decode(output)), mode="r:gz") as archive:
+            members = {member.name: member for member in archive.getmembers()}
+            content = {name: _read(archive, member) for name, member in members.items() if member.isfile()}
+    except (tarfile.TarError, OSError, EOFError, binascii.Error) as error:
+        raise BulkheadError(
+            f"the host's answer is not whole ({error})", hint="Is there space left in its temporary directory?"
+        ) from error
+    outputs: dict[str, Output] = {}
+    for number, command in enumerate(_commands(needs)):
+        status = content.get(f"look/{number}.status", b"").strip()
+        if not status.isdigit():
+            raise BulkheadError(f"the host's answer lacks the result of '{command.name}'")
+        outputs[command.name] = Output(int(status), content[f"look/{number}.out"], content[f"look/{number}.err"])
+    files: dict[str, FoundFile | None] = {}
+    for path in _paths(needs):
+        member = members.get(path.lstrip("/"))
+        files[path] = _file(member, content) if member else None
+    return Look(files, outputs)
+
+
+def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    stream = archive.extractfile(member)
+    return stream.read() if stream else b""
+
+
+def _file(member: tarfile.TarInfo, content: dict[str, bytes]) -> FoundFile:
+    return FoundFile(
+        kind=_kind(member),
+        content=content.get(member.name, b""),
+        mode=member.mode,
+        owner=member.uname or str(member.uid),
+        group=member.gname or str(member.gid),
+        target=member.linkname if member.issym() else "",
+    )
+
+
+def _kind(member: tarfile.TarInfo) -> str:
+    if member.issym():
+        return "link"
+    if member.isdir():
+        return "directory"
+    return "file" if member.isfile() else "other"
+
+
+def _commands(needs: Iterable[Need]) -> list[Command]:
+    """The commands, each once: two capabilities may need the same one."""
+    commands: dict[str, Command] = {}
+    for need in needs:
+        if isinstance(need, Command) and commands.setdefault(need.name, need) != need:
+            raise ValueError(f"two different commands are named {need.name!r}")
+    return list(commands.values())
+
+
+def _paths(needs: Iterable[Need]) -> list[str]:
+    return list(dict.fromkeys(need.path for need in needs if isinstance(need, File)))

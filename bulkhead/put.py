@@ -1,0 +1,132 @@
+"""The one safe way to write files on a host: staged, checked, moved into place in one step, proved, or put back.
+
+`script` makes one shell script for all files of a capability. It runs as root and reads nothing but itself, so the
+contents never show in the process list. In order:
+
+1. take the host's lock, so that two runs don't mix;
+2. refuse if a file is not what the look found (somebody else was quicker);
+3. stage every file in a directory only root can enter, on the target's own file system, with its final owner and
+   mode; let the component's own checker read the candidates; fsync;
+4. keep the previous content beside the target (`…~bulkhead`) where the file is the user's; rename into place; fsync
+   the directory;
+5. activate (restart, reload), then prove the effect; if either fails, the previous files come back, the component is
+   activated again, and the script fails with what happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from bulkhead.errors import BulkheadError
+from bulkhead.look import PATH, FoundFile
+from bulkhead.templates import render, whole
+
+LOCK = "/run/lock/bulkhead.lock"
+LOCK_WAIT = 120
+"""Seconds that a run waits for another one on the same host."""
+
+BACKUP_SUFFIX = "~bulkhead"
+
+
+@dataclass(frozen=True)
+class Write:
+    """A file as it should be.
+
+    `found` is what the look saw there: the write is refused if it has changed since. `backup` keeps the previous
+    content as `path~bulkhead`; say so for every file that a user may have written.
+    """
+
+    path: str
+    content: bytes
+    found: FoundFile | None
+    mode: int = 0o644
+    owner: str = "root"
+    group: str = "root"
+    backup: bool = False
+
+    @property
+    def changes(self) -> bool:
+        """Whether the file on the host differs from this."""
+        return self.found is None or (
+            (self.found.kind, self.found.content, self.found.mode, self.found.owner, self.found.group)
+            != ("file", self.content, self.mode, self.owner, self.group)
+        )
+
+    @property
+    def directory(self) -> str:
+        """The directory that holds the file."""
+        return str(PurePosixPath(self.path).parent)
+
+    @property
+    def name(self) -> str:
+        """The file's name in its directory."""
+        return PurePosixPath(self.path).name
+
+    @property
+    def backup_path(self) -> str:
+        """Where the previous content is kept."""
+        return self.path + BACKUP_SUFFIX
+
+    @property
+    def expected(self) -> str:
+        """What the file's sha256 must still be when it is replaced; `absent` where no file was found."""
+        return self.found.digest if self.found else "absent"
+
+
+def user_file(path: str, content: bytes, found: FoundFile | None) -> Write:
+    """A Write for a file that belongs to the user: its owner and mode stay, its previous content is kept.
+
+    Raises BulkheadError when something other than a regular file is in the way.
+    """
+    refuse_odd(path, found)
+    if found is None:
+        return Write(path, content, None, backup=True)
+    return Write(path, content, found, mode=found.mode, owner=found.owner, group=found.group, backup=True)
+
+
+def refuse_odd(path: str, found: FoundFile | None) -> None:
+    """Raise BulkheadError when `path` is a link, a directory or anything else that a rename would destroy."""
+    if found is None or found.kind == "file":
+        return
+    what = f"a symbolic link to {found.target}" if found.kind == "link" else f"a {found.kind}, not a file"
+    raise BulkheadError(
+        f"{path}: is {what}",
+        hint="Bulkhead replaces regular files only: move it away or put a regular file in its place, then run again.",
+    )
+
+
+@dataclass(frozen=True)
+class Change:
+    """Files that belong together and what makes them effective.
+
+    `check`, `activate` and `prove` are shell snippets; each prints its reason on stderr and fails when it isn't
+    satisfied. In `check`, `$candidate_0`, `$candidate_1` … are the staged files in the order of `writes`.
+    """
+
+    writes: Sequence[Write] = field(default=())
+    check: str = ""
+    activate: str = ""
+    prove: str = ""
+
+
+def preamble_values() -> dict[str, Any]:
+    """What `templates/host/preamble.sh.j2` needs: every script that changes a host begins with it."""
+    return {"path": PATH, "lock": LOCK, "lock_wait": LOCK_WAIT}
+
+
+def script(change: Change) -> str:
+    """The whole script for one Change; feed it to `sh` on standard input."""
+    writes = [write for write in change.writes if write.changes]
+    return whole(
+        render(
+            "host/put.sh.j2",
+            **preamble_values(),
+            change=change,
+            all_writes=list(change.writes),
+            writes=writes,
+            directories=list(dict.fromkeys(write.directory for write in writes)),
+        )
+    )
