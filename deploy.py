@@ -1,0 +1,15 @@
+"""Which capability goes where: the table of contents.
+
+Each capability names its own groups and settings, and does nothing on other hosts. Every call stands on a line of its
+own, since pyinfra tells operations apart by their lines.
+
+    pyinfra inventories/production.py deploy.py --dry --diff    # shows what would change
+    pyinfra inventories/production.py deploy.py                 # asks, then changes it
+"""
+
+from deploys import containerd, docker, gvisor
+
+# gvisor_hosts: untrusted agents, in gVisor's sandbox.
+gvisor.deploy()
+containerd.deploy()
+docker.deploy()
