@@ -1,0 +1,28 @@
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-long lint lab-up lab-down venv
+
+help: ## show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: venv ## from nothing to a verified gVisor host, on a throwaway virtual machine
+	@.venv/bin/bulkhead demo
+
+test: lint ## every test: unit tests, then the lab end to end
+	@.venv/bin/pytest tests/unit tests/lab
+
+test-long: venv ## the tests that take long
+	@.venv/bin/pytest -m long tests/unit tests/lab
+
+lint: venv ## style and types
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+
+lab-up: venv ## bring the lab's machine up
+	@.venv/bin/bulkhead lab up
+
+lab-down: venv ## take the lab down
+	@.venv/bin/bulkhead lab down
+
+venv:
+	@bulkhead/bootstrap.sh
