@@ -1,0 +1,55 @@
+"""Reading an inventory file as pyinfra does, group data included, without connecting to anything."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from bulkhead.errors import BulkheadError
+from bulkhead.inventory import InventoryHost
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The top of the repository: where `config.py` and `tests/host` lie."""
+
+
+def load(inventory: str, limit: tuple[str, ...] = ()) -> list[InventoryHost]:
+    """The hosts of `inventory` with their groups and data, checked as before a deploy.
+
+    `limit` keeps hosts whose name, or one of whose groups, matches one of the patterns, as pyinfra's `--limit` does.
+    pyinfra's own command line reads the file, in a process of its own since it patches the standard library.
+
+    Raises BulkheadError with pyinfra's message when the inventory can't be read or is wrong, or nothing is left.
+    """
+    command = [sys.executable, "-m", "pyinfra", _absolute(inventory), "debug-inventory", "--json"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if result.returncode != 0:
+        raise BulkheadError(f"{inventory}: the inventory can't be used\n{_reason(result.stderr)}")
+    hosts = [InventoryHost(host["name"], frozenset(host["groups"]), host["data"]) for host in json.loads(result.stdout)]
+    kept = [
+        host
+        for host in hosts
+        if not limit or any(fnmatch.fnmatch(name, pattern) for pattern in limit for name in (host.name, *host.groups))
+    ]
+    if not kept:
+        what = f"no host matches --limit {' '.join(limit)}" if hosts else "there is no host in it"
+        raise BulkheadError(
+            f"{inventory}: {what}", hint="Look at the inventory with 'pyinfra INVENTORY debug-inventory'."
+        )
+    return kept
+
+
+def _absolute(inventory: str) -> str:
+    path = Path(inventory)
+    if path.suffix == ".py" and not path.exists():
+        raise BulkheadError(f"{inventory}: no such file", hint="Name an inventory, such as inventories/production.py.")
+    return str(path.resolve()) if path.exists() else inventory
+
+
+def _reason(stderr: str) -> str:
+    """What pyinfra said, without its progress."""
+    lines = stderr.splitlines()
+    start = next((number for number, line in enumerate(lines) if "error" in line or "exception" in line.lower()), 0)
+    return "\n".join(lines[start:]).strip()

@@ -1,0 +1,205 @@
+"""Running `tests/host` on the hosts of an inventory, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from bulkhead.errors import BulkheadError
+from bulkhead.inventory import GVISOR_HOSTS, InventoryHost
+from bulkhead.inventory_file import ROOT, load
+
+SUITE = ROOT / "tests" / "host"
+
+_SSH_OPTIONS = {
+    "ssh_hostname": "HostName",
+    "ssh_port": "Port",
+    "ssh_user": "User",
+    "ssh_key": "IdentityFile",
+    "ssh_known_hosts_file": "UserKnownHostsFile",
+}
+"""pyinfra's connection data → OpenSSH's options, so that both reach the same host the same way."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check on one host.
+
+    `name` is short, such as `docker.default_runtime`; `title` is a sentence; `outcome` is `passed`, `failed` or
+    `skipped`; `reason` says why for the latter two.
+    """
+
+    host: str
+    name: str
+    title: str
+    outcome: str
+    seconds: float
+    reason: str = ""
+
+
+@dataclass
+class Results:
+    """All checks of a verification; `errors` are the failures to run checks at all."""
+
+    checks: list[Check] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        """Whether something was checked, and nothing failed. Skipped checks don't count as passed, nor as failed."""
+        return not self.errors and self.count("failed") == 0 and self.count("passed") > 0
+
+    def count(self, outcome: str, host: str | None = None) -> int:
+        """How many checks had this outcome."""
+        return sum(check.outcome == outcome and host in (None, check.host) for check in self.checks)
+
+    def failures(self) -> set[str]:
+        """The names of the checks that failed."""
+        return {check.name for check in self.checks if check.outcome == "failed"}
+
+    def show(self, console: Console) -> None:
+        """Print a table of all checks, worst last, the reasons of those that failed or were skipped, and the counts."""
+        styles = {"passed": "green", "skipped": "yellow", "failed": "bold red"}
+        table = Table("Host", "Check", "Outcome", "Seconds", title="Verification")
+        table.columns[3].justify = "right"
+        for check in sorted(self.checks, key=lambda check: list(styles).index(check.outcome)):
+            style = styles[check.outcome]
+            table.add_row(check.host, check.title, f"[{style}]{check.outcome}[/]", f"{check.seconds:.1f}")
+        if self.checks:
+            console.print(table)
+        for check in self.checks:
+            if check.reason:
+                console.print(f"{check.host}: {check.title}: {check.outcome}", style=styles[check.outcome])
+                console.print("  " + check.reason.replace("\n", "\n  "), markup=False)
+        for error in self.errors:
+            console.print(error, style="bold red", markup=False)
+        for host in sorted({check.host for check in self.checks}):
+            counts = ", ".join(f"{self.count(outcome, host)} {outcome}" for outcome in styles)
+            console.print(f"{host}: {counts}", markup=False)
+
+
+class _Recorder:
+    """A pytest plugin that keeps what became of each check."""
+
+    def __init__(self) -> None:
+        self.results = Results()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+        report: pytest.TestReport = yield
+        if report.when == "call" or report.outcome != "passed":
+            self.results.checks.append(_check(item, call, report))
+        return report
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.results.errors.append(f"{report.nodeid}: {report.longrepr}")
+
+    def pytest_internalerror(self, excrepr: object) -> None:
+        self.results.errors.append(str(excrepr))
+
+
+def _check(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> Check:
+    function = getattr(item, "function", None)
+    title = ((function and function.__doc__) or item.name).strip().splitlines()[0].rstrip(".")
+    reason = ""
+    if report.skipped and isinstance(report.longrepr, tuple):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+    elif call.excinfo is not None:
+        reason = call.excinfo.exconly().removeprefix("AssertionError: ").strip()
+    seconds = report.duration
+    host = item.callspec.id if isinstance(item, pytest.Function) and hasattr(item, "callspec") else "?"
+    about = item.path.stem.removeprefix("test_")
+    name = item.name.partition("[")[0].removeprefix("test_")
+    return Check(host.removeprefix("ssh://"), f"{about}.{name}", f"{about}: {title}", report.outcome, seconds, reason)
+
+
+def verify(inventory: str, limit: tuple[str, ...] = ()) -> Results:
+    """Run every check of `tests/host` on the gVisor hosts of `inventory`.
+
+    Host keys are checked strictly; one connection per host is shared by all its checks.
+
+    Raises BulkheadError when the inventory can't be used or holds no host to verify.
+    """
+    hosts = [host for host in load(inventory, limit) if GVISOR_HOSTS in host.groups]
+    if not hosts:
+        raise BulkheadError(f"{inventory}: no host in {GVISOR_HOSTS} to verify")
+    recorder = _Recorder()
+    with tempfile.TemporaryDirectory(prefix="bulkhead-") as directory:
+        config = Path(directory) / "ssh_config"
+        config.write_text(ssh_config(hosts, directory))
+        described = Path(directory) / "inventory.json"
+        described.write_text(
+            json.dumps([{"name": host.name, "groups": sorted(host.groups), "data": host.data} for host in hosts])
+        )
+        status = pytest.main(
+            [
+                # The repository's own pytest options are for its developers' terminal.
+                f"--config-file={os.devnull}",
+                f"--rootdir={ROOT}",
+                "--override-ini=pythonpath=.",
+                "-p",
+                "no:terminal",
+                "-p",
+                "no:cacheprovider",
+                f"--described={described}",
+                f"--ssh-config={config}",
+                f"--hosts={','.join(_backend(host) for host in hosts)}",
+                str(SUITE),
+            ],
+            plugins=[recorder],
+        )
+    if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) and not recorder.results.errors:
+        recorder.results.errors.append(f"the checks could not be run (pytest: {status})")
+    return recorder.results
+
+
+def _backend(host: InventoryHost) -> str:
+    root = host.data.get("ssh_user") == "root" or host.data.get("_sudo") is False
+    return f"ssh://{host.name}" + ("" if root else "?sudo=true")
+
+
+def ssh_config(hosts: Iterable[InventoryHost], directory: str) -> str:
+    """An OpenSSH configuration that reaches `hosts` as pyinfra does, with strict host keys and a shared connection.
+
+    testinfra's own paramiko backend verifies no host keys, so its ssh backend is used; that one shares a connection
+    only where the configuration names a ControlPath.
+    """
+    blocks = []
+    for host in hosts:
+        lines = [f"Host {host.name}"]
+        lines += [
+            f"  {option} {_quoted(str(Path(str(host.data[key])).expanduser() if key in _PATHS else host.data[key]))}"
+            for key, option in _SSH_OPTIONS.items()
+            if host.data.get(key)
+        ]
+        if host.data.get("ssh_key"):
+            lines.append("  IdentitiesOnly yes")
+        lines += [
+            f"  StrictHostKeyChecking {host.data.get('ssh_strict_host_key_checking') or 'yes'}",
+            "  BatchMode yes",
+            "  ConnectTimeout 15",
+            "  ControlMaster auto",
+            f"  ControlPath {directory}/%C",
+            "  ControlPersist 30",
+        ]
+        if host.data.get("ssh_config_file"):
+            lines.append(f"  Include {_quoted(str(Path(str(host.data['ssh_config_file'])).expanduser()))}")
+        blocks.append("\n".join(lines) + "\n")
+    return "\n".join(blocks)
+
+
+_PATHS = ("ssh_key", "ssh_known_hosts_file")
+
+
+def _quoted(value: str) -> str:
+    return f'"{value}"' if " " in value else value

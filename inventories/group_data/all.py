@@ -1,0 +1,4 @@
+"""For every host."""
+
+# The account that may use sudo without a password.
+ssh_user = "ops"

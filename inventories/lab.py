@@ -1,0 +1,40 @@
+"""The lab's machines, as `make lab-up` left them."""
+
+from bulkhead.guard import explained
+from bulkhead.lab import LabState
+
+with explained():
+    _lab = LabState.load()
+
+
+def _data(name: str) -> dict[str, object]:
+    machine = _lab.machines[name]
+    return {
+        "ssh_hostname": machine.address,
+        "ssh_port": machine.port,
+        "ssh_user": machine.user,
+        "ssh_key": str(machine.ssh_key),
+        "ssh_known_hosts_file": str(machine.known_hosts),
+    }
+
+
+_gvisor = (
+    {"source": "distribution"}
+    if _lab.gvisor.origin == "distribution"
+    else {
+        "release": _lab.gvisor.release,
+        "base_url": _lab.gvisor.base_url,
+        "sha512": {"x86_64": _lab.gvisor.sha512},
+    }
+)
+
+# Said on the host itself, which goes before the group data beside the production inventory.
+_settings = {
+    # Debian's own package has no shim, so containerd can't use it.
+    "engines": ["docker"] if _lab.gvisor.origin == "distribution" else ["containerd", "docker"],
+    "gvisor": _gvisor,
+}
+
+gvisor_hosts = [("gvisor", {**_data("gvisor"), **_settings})] if "gvisor" in _lab.machines else []
+
+legacy_hosts = [("legacy", _data("legacy"))] if "legacy" in _lab.machines else []

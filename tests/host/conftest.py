@@ -1,0 +1,62 @@
+"""What every check of the verification needs: the host's part of the inventory, and containers to look into."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from testinfra.host import Host
+
+from bulkhead.inventory import InventoryHost, engines
+from tests.host.containers import ContainerdProbes, DockerProbes
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`bulkhead verify` hands the inventory over in a file."""
+    parser.addoption("--described", help="hosts with their groups and data, as JSON")
+
+
+@pytest.fixture(scope="module")
+def described(host: Host, pytestconfig: pytest.Config) -> InventoryHost:
+    """What the inventory says of the host that is being checked."""
+    name = host.backend.hostname
+    for entry in json.loads(Path(pytestconfig.getoption("--described")).read_text()):
+        if entry["name"] == name:
+            return InventoryHost(name, frozenset(entry["groups"]), entry["data"])
+    raise LookupError(f"{name} is not in the inventory")
+
+
+@pytest.fixture(scope="module")
+def with_containerd(described: InventoryHost) -> None:
+    """Skip where the inventory doesn't name containerd."""
+    if "containerd" not in engines(described):
+        pytest.skip("containerd is not an engine of this host")
+
+
+@pytest.fixture(scope="module")
+def with_docker(described: InventoryHost) -> None:
+    """Skip where the inventory doesn't name Docker."""
+    if "docker" not in engines(described):
+        pytest.skip("docker is not an engine of this host")
+
+
+@pytest.fixture(scope="module")
+def docker_probes(host: Host, with_docker: None) -> Iterator[DockerProbes]:  # noqa: ARG001
+    """Containers that Docker starts from an image made on the spot; gone afterwards, whatever happened."""
+    probes = DockerProbes(host)
+    try:
+        yield probes
+    finally:
+        probes.remove()
+
+
+@pytest.fixture(scope="module")
+def containerd_probes(host: Host, with_containerd: None) -> Iterator[ContainerdProbes]:  # noqa: ARG001
+    """The same through containerd itself."""
+    probes = ContainerdProbes(host)
+    try:
+        yield probes
+    finally:
+        probes.remove()

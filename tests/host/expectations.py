@@ -1,0 +1,53 @@
+"""What the checks expect, written by hand: never taken from the code or the templates that configure the hosts."""
+
+from __future__ import annotations
+
+from bulkhead.inventory import InventoryHost
+
+RUNSC = {"release": "/usr/local/bin/runsc", "distribution": "/usr/bin/runsc"}
+
+# The flags that keep an untrusted tenant in: https://gvisor.dev/docs/user_guide/production/ and runsc's own help.
+FLAGS = {
+    "network": "sandbox",
+    "host-uds": "none",
+    "host-fifo": "none",
+    "net-raw": "false",
+    "allow-packet-socket-write": "false",
+    "allow-suid": "false",
+    "character-device-policy": "emulated-only",
+    "allow-flag-override": "false",
+    "oci-seccomp": "true",
+    "overlay2": "root:self",
+    "host-settings": "enforce",
+}
+
+# Those that runsc before 2026 doesn't know, as distributions package it.
+YOUNG_FLAGS = {"allow-packet-socket-write", "allow-suid", "character-device-policy", "host-settings"}
+
+
+def gvisor(described: InventoryHost) -> dict[str, object]:
+    """The inventory's gVisor settings, as written there."""
+    return dict(described.data.get("gvisor") or {})
+
+
+def source(described: InventoryHost) -> str:
+    """`release` or `distribution`."""
+    return str(gvisor(described).get("source", "release"))
+
+
+def runsc(described: InventoryHost) -> str:
+    """Where runsc has to be."""
+    return RUNSC[source(described)]
+
+
+def flags(described: InventoryHost) -> dict[str, str]:
+    """The flags that runsc has to get: the hardened ones, and what the inventory says otherwise."""
+    chosen = gvisor(described).get("flags") or {}
+    assert isinstance(chosen, dict)
+    expected = {
+        name: value for name, value in FLAGS.items() if source(described) == "release" or name not in YOUNG_FLAGS
+    }
+    return {
+        **expected,
+        **{name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in chosen.items()},
+    }
