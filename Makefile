@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long lint lab-up lab-down venv
+.PHONY: help demo test test-long bench lint lab-up lab-down venv
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,6 +12,9 @@ test: lint ## every test: unit tests, then the lab end to end
 
 test-long: venv ## the tests that take long
 	@.venv/bin/pytest -m long tests/unit tests/lab
+
+bench: venv ## what a run with nothing to change costs, beside Ansible
+	@.venv/bin/python -m tests.bench.unchanged
 
 lint: venv ## style and types
 	@.venv/bin/ruff check

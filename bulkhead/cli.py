@@ -38,7 +38,8 @@ main.add_command(lab)
 @main.command()
 @click.argument("inventory")
 @click.option("--limit", multiple=True, metavar="HOST", help="Only hosts whose name or group matches; may be repeated.")
-def verify(inventory: str, limit: tuple[str, ...]) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
+def verify(inventory: str, limit: tuple[str, ...], as_json: bool) -> None:
     """Check that the hosts of INVENTORY have the properties that Bulkhead promises.
 
     Exit status 0: every check passed; 1: a check failed, or the checks could not be run.
@@ -46,7 +47,10 @@ def verify(inventory: str, limit: tuple[str, ...]) -> None:
     from bulkhead.verification import verify as run
 
     results = run(inventory, limit)
-    results.show(stdout())
+    if as_json:
+        click.echo(results.json())
+    else:
+        results.show(stdout())
     sys.exit(0 if results.passed else 1)
 
 

@@ -10,16 +10,21 @@ from __future__ import annotations
 
 import base64
 import binascii
+import gzip
 import hashlib
 import io
 import shlex
 import tarfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bulkhead.errors import BulkheadError
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_END = bytes(1024)
+"""What a tar archive ends with; without it, files at the end of an unfinished one would seem absent."""
+
 COMMAND_TIMEOUT = 20
 """Seconds after which one command of a look is given up; its status is then 124, as coreutils' timeout has it."""
 
@@ -87,6 +92,15 @@ class Output:
         """Standard output as text, without the newlines around it."""
         return self.stdout.decode(errors="replace").strip("\n")
 
+    def refuse_without(self, program: str) -> Output:
+        """This output, unless the shell did not find `program`, which the command ends with (exit status 127).
+
+        Raises BulkheadError naming the program.
+        """
+        if self.status == 127:
+            raise BulkheadError(f"the host has no {program}", hint=f"Install {program} on it, then run again.")
+        return self
+
 
 @dataclass(frozen=True)
 class Look:
@@ -116,7 +130,7 @@ def script(needs: Sequence[Need]) -> str:
     lines += [
         "wait",
         # A path that is not there makes tar complain and go on: its absence from the archive is the answer.
-        f'tar --hard-dereference -cf - -C "$d" look --no-recursion -C / {paths} 2>"$d/errors" | gzip -1 | base64',
+        f'tar --no-unquote --hard-dereference -cf - -C "$d" look --no-recursion -C / {paths} 2>"$d/errors" | gzip -1 | base64',
         "grep -v 'No such file or directory$\\|Exiting with failure status\\|Not a directory$' \"$d/errors\" >&2",
         "exit 0",
     ]
@@ -129,10 +143,13 @@ def parse(output: str, needs: Sequence[Need]) -> Look:
     Raises BulkheadError when the output is not whole, so that a broken look is never taken for an empty host.
     """
     try:
-        with tarfile.open(fileobj=io.BytesIO(base64.b64decode(output)), mode="r:gz") as archive:
+        raw = gzip.decompress(base64.b64decode(output))
+        if not raw.endswith(_END):
+            raise EOFError("its end is missing")
+        with tarfile.open(fileobj=io.BytesIO(raw), mode="r:") as archive:
             members = {member.name: member for member in archive.getmembers()}
             content = {name: _read(archive, member) for name, member in members.items() if member.isfile()}
-    except (tarfile.TarError, OSError, EOFError, binascii.Error) as error:
+    except (tarfile.TarError, OSError, EOFError, binascii.Error, zlib.error) as error:
         raise BulkheadError(
             f"the host's answer is not whole ({error})", hint="Is there space left in its temporary directory?"
         ) from error

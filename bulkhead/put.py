@@ -91,7 +91,8 @@ def refuse_odd(path: str, found: FoundFile | None) -> None:
     """Raise BulkheadError when `path` is a link, a directory or anything else that a rename would destroy."""
     if found is None or found.kind == "file":
         return
-    what = f"a symbolic link to {found.target}" if found.kind == "link" else f"a {found.kind}, not a file"
+    kinds = {"link": f"a symbolic link to {found.target}", "directory": "a directory"}
+    what = kinds.get(found.kind, "a device, pipe or socket")
     raise BulkheadError(
         f"{path}: is {what}",
         hint="Bulkhead replaces regular files only: move it away or put a regular file in its place, then run again.",

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +62,9 @@ class Results:
         """How many checks had this outcome."""
         return sum(check.outcome == outcome and host in (None, check.host) for check in self.checks)
 
-    def failures(self) -> set[str]:
-        """The names of the checks that failed."""
-        return {check.name for check in self.checks if check.outcome == "failed"}
+    def json(self) -> str:
+        """The checks and errors, for programs."""
+        return json.dumps({"checks": [asdict(check) for check in self.checks], "errors": self.errors}, indent=1)
 
     def show(self, console: Console) -> None:
         """Print a table of all checks, worst last, the reasons of those that failed or were skipped, and the counts."""

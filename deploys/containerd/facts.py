@@ -47,6 +47,7 @@ def found(look: Look) -> FoundContainerd:
 
     Raises BulkheadError when there is no containerd, or one that is too old.
     """
+    look.outputs["containerd.live"].refuse_without("curl")
     running, text, cri = False, look.outputs["containerd.version"].text, None
     try:
         messages = grpc.frames(look.outputs["containerd.live"].stdout)
@@ -56,7 +57,7 @@ def found(look: Look) -> FoundContainerd:
             cri = _cri_config(messages[1]) if len(messages) > 1 else None
     except (ValueError, TypeError) as error:
         raise BulkheadError(f"containerd's answer on {SOCKET} can't be read: {error}") from error
-    match = re.search(r"\b(\d+)\.(\d+)\.\d+", text)
+    match = re.search(r"(\d+)\.(\d+)\.\d+", text)
     if not match:
         raise BulkheadError(
             "the inventory's engines name containerd, but the host has none",

@@ -37,14 +37,14 @@ def needs() -> list[Need]:
 def found(look: Look) -> FoundDocker:
     """Read the answers to `needs`.
 
-    Raises BulkheadError when there is no dockerd.
+    Raises BulkheadError when there is no dockerd, or no curl to ask it.
     """
     if look.outputs["docker.installed"].status != 0:
         raise BulkheadError(
             "the inventory's engines name docker, but the host has no dockerd",
             hint="Install Docker on it, or take docker out of engines.",
         )
-    answer = look.outputs["docker.info"]
+    answer = look.outputs["docker.info"].refuse_without("curl")
     try:
         info = json.loads(answer.stdout) if answer.status == 0 else {}
     except ValueError:

@@ -33,8 +33,9 @@ STAT = "stat -c '%i %s %Y %Z %a %u %n'"
 class FoundGvisor:
     """What a look found of gVisor on a host.
 
-    `recorded` and `actual` are file → sha512 for the wanted release; `links` is path → target, or the kind of thing
-    that is there instead of a link, or None.
+    `recorded` and `actual` are file → sha512 for the wanted release, `origin` artefact → sha512; `untouched` says that
+    inode, size, times, owner and mode of all its files are those of the installation. `links` is path → target, or
+    the kind of thing that is there instead of a link, or None.
     """
 
     architecture: str
@@ -44,6 +45,7 @@ class FoundGvisor:
     recorded: dict[str, str]
     actual: dict[str, str]
     origin: dict[str, str]
+    untouched: bool
     package: str | None
 
 
@@ -69,7 +71,7 @@ def found(look: Look) -> FoundGvisor:
             hint=f"A gVisor host is {' or '.join(ARCHITECTURES)}.",
         )
     links = dict(line.split("\t") for line in look.outputs["gvisor.links"].text.splitlines())
-    sections: dict[str, dict[str, str]] = {"recorded": {}, "actual": {}, "origin": {}}
+    sections: dict[str, dict[str, str]] = {"recorded": {}, "actual": {}, "origin": {}, "state": {}}
     if "gvisor.release" in look.outputs:
         for line in look.outputs["gvisor.release"].text.splitlines():
             section, digest, name = line.split(None, 2)
@@ -81,7 +83,10 @@ def found(look: Look) -> FoundGvisor:
         current=links.pop(CURRENT, "") or None,
         links={path: target or None for path, target in links.items()},
         package=package or None,
-        **sections,
+        recorded=sections["recorded"],
+        actual=sections["actual"],
+        origin=sections["origin"],
+        untouched=bool(sections["state"]),
     )
 
 
@@ -113,10 +118,12 @@ def _plan_release(settings: GvisorSettings, there: FoundGvisor) -> Plan:
     links = {path: target for path, target in LINKS.items() if there.links.get(path) != target}
     switched = there.current == settings.release
     title = f"runsc {settings.release}"
-    if present and switched and not links:
+    if present and there.untouched and switched and not links:
         return Plan(title)
     artefacts = {} if present else _artefacts(digests, there)
     lines = [f"+ {ROOT}/{settings.release}/ from {artefact}" for artefact in artefacts]
+    if present and not there.untouched:
+        lines.append(f"~ {ROOT}/{settings.release}/: owner and modes of its files")
     if not switched:
         lines.append(f"~ {CURRENT}: {there.current or 'nothing'} → {settings.release}")
     lines += [f"~ {path}: {there.links.get(path) or 'nothing'} → {target}" for path, target in links.items()]

@@ -1,0 +1,127 @@
+"""The lab's machine as the tests use it: commands as root, and runs of Bulkhead against it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bulkhead.inventory_file import ROOT
+from bulkhead.lab import LabState
+from bulkhead.lab.state import MachineState
+
+TIMEOUT = 400
+"""Seconds for anything on the emulated machine; far more than it takes, so that a hang ends as a failure."""
+
+
+class Machine:
+    """Commands as root over one shared connection, with the lab's own host keys."""
+
+    def __init__(self, state: MachineState, directory: Path) -> None:
+        self._ssh = [
+            *("ssh", "-F", "none", "-i", str(state.ssh_key), "-p", str(state.port)),
+            *("-o", f"UserKnownHostsFile={state.known_hosts}", "-o", "StrictHostKeyChecking=yes"),
+            *("-o", "BatchMode=yes", "-o", "ControlMaster=auto", "-o", "ControlPersist=600"),
+            *("-o", f"ControlPath={directory}/%C", f"{state.user}@{state.address}"),
+        ]
+
+    def run(self, script: str) -> subprocess.CompletedProcess[str]:
+        """Run a shell script as root, fed on standard input."""
+        return subprocess.run([*self._ssh, "sudo sh -s"], input=script, capture_output=True, text=True, timeout=TIMEOUT)
+
+    def sh(self, script: str) -> str:
+        """What a script prints; an AssertionError with its errors when it fails."""
+        result = self.run(script)
+        assert result.returncode == 0, f"{script}\n{result.stdout}{result.stderr}"
+        return result.stdout.strip()
+
+    def pids(self) -> str:
+        """The main process of each daemon."""
+        return self.sh("systemctl show --property MainPID --value containerd.service docker.service")
+
+    def close(self) -> None:
+        """End the shared connection."""
+        subprocess.run([*self._ssh[:-1], "-O", "exit", self._ssh[-1]], capture_output=True)
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What a run of pyinfra printed, and its exit status."""
+
+    status: int
+    output: str
+
+    def expect_success(self) -> Deployed:
+        """This run, which must have succeeded."""
+        assert self.status == 0, self.output
+        return self
+
+    @property
+    def changed(self) -> set[str]:
+        """The operations that changed something, from the table of results."""
+        return {row[0] for row in self._rows("Results:") if row[2] != "-" or row[3] != "-"}
+
+    @property
+    def predicted(self) -> set[str]:
+        """The operations that a dry run says would change something."""
+        return {row[0] for row in self._rows("Detected changes:") if not row[1].startswith("-")}
+
+    def _rows(self, heading: str) -> list[list[str]]:
+        lines = self.output.partition(heading)[2].splitlines()
+        rows = [re.split(r"\s{2,}", line.strip()) for line in lines if line.startswith("    ")]
+        return [row for row in rows if row[0].startswith(("Install", "Register"))]
+
+
+class Runs:
+    """Runs against the lab's machine, with the lab's inventory or with settings of a test's own laid over it."""
+
+    def __init__(self, lab: LabState, directory: Path) -> None:
+        self.lab = lab
+        self._directory = directory
+        self._number = 0
+
+    def inventory(self, **overrides: Any) -> str:
+        """An inventory like the lab's, with some of the machine's data replaced."""
+        if not overrides:
+            return "inventories/lab.py"
+        self._number += 1
+        path = self._directory / f"lab_{self._number}.py"
+        lab = (ROOT / "inventories" / "lab.py").read_text()
+        path.write_text(
+            f"{lab}\ngvisor_hosts = [(_name, {{**_host, **{overrides!r}}}) for _name, _host in gvisor_hosts]\n"
+        )
+        return str(path)
+
+    def deploy(self, *options: str, **overrides: Any) -> Deployed:
+        """A run of `pyinfra … deploy.py` from the top of the repository; without options it applies the changes."""
+        command = [sys.executable, "-m", "pyinfra", *(options or ("-y",)), self.inventory(**overrides), "deploy.py"]
+        # Not -y alone: that skips the detection of changes, which a test of predictions needs.
+        result = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, stdin=subprocess.DEVNULL
+        )
+        return Deployed(result.returncode, result.stdout + result.stderr)
+
+    def gvisor(self, **changes: Any) -> dict[str, Any]:
+        """The lab's gVisor settings with some replaced."""
+        gvisor = self.lab.gvisor
+        return {
+            "release": gvisor.release,
+            "base_url": gvisor.base_url,
+            "sha512": {"x86_64": gvisor.sha512},
+            **changes,
+        }
+
+    def verify(self, *options: str, **overrides: Any) -> dict[str, str]:
+        """Check → outcome of a whole verification."""
+        command = [sys.executable, "-m", "bulkhead", "verify", "--json", self.inventory(**overrides), *options]
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT)
+        assert result.stdout, result.stderr
+        answer = json.loads(result.stdout)
+        assert not answer["errors"], answer["errors"]
+        outcomes = {check["name"]: check["outcome"] for check in answer["checks"]}
+        assert result.returncode == (1 if "failed" in outcomes.values() else 0)
+        return outcomes

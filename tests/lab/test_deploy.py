@@ -1,0 +1,72 @@
+"""The main job, end to end: a machine becomes a gVisor host that proves itself, and a second run leaves it alone."""
+
+from __future__ import annotations
+
+import uuid
+
+from tests.lab.machine import Machine, Runs
+
+REGISTER = {"Register runsc with containerd", "Register runsc with Docker"}
+
+
+def test_every_check_passes(converged: Machine, runs: Runs) -> None:
+    """The verification passes on a deployed machine, with nothing skipped."""
+    assert converged
+    outcomes = runs.verify()
+    assert set(outcomes.values()) == {"passed"}
+    assert len(outcomes) == 15
+
+
+def test_second_run_changes_nothing(converged: Machine, runs: Runs) -> None:
+    """A second run changes nothing, restarts nothing, and costs at most four remote commands."""
+    before = converged.pids()
+    mark = uuid.uuid4().hex
+    converged.sh(f"logger -t sudo {mark}")
+    again = runs.deploy().expect_success()
+    # Every remote command runs under sudo, which writes a line for each.
+    log = converged.sh(
+        "journalctl --no-pager --output=cat SYSLOG_IDENTIFIER=sudo | grep -e COMMAND= -e logger -e " + mark
+    )
+    commands = log.rpartition(mark)[2].count("COMMAND=") - 1
+    assert again.changed == set()
+    assert converged.pids() == before
+    assert 1 <= commands <= 4, log.rpartition(mark)[2]
+
+
+def test_first_run_is_predicted(converged: Machine, runs: Runs) -> None:
+    """On a machine with the engines' stock configuration a dry run changes nothing and predicts what a run does."""
+    converged.sh(
+        "cp -a /etc/containerd/config.toml /root/config.toml && rm -rf /opt/gvisor /usr/local/bin/runsc"
+        " /usr/local/bin/containerd-shim-runsc-v1 /etc/containerd/runsc.toml /etc/docker/daemon.json"
+        " && printf 'version = 2\\n' >/etc/containerd/config.toml && systemctl restart containerd docker"
+    )
+    dry = runs.deploy("--dry").expect_success()
+    assert dry.predicted == {f"Install runsc {runs.lab.gvisor.release}", *REGISTER}
+    assert converged.sh("ls -A /opt /usr/local/bin; cat /etc/containerd/config.toml").split("\n")[-1] == "version = 2"
+    real = runs.deploy().expect_success()
+    assert real.changed == dry.predicted
+    assert runs.deploy("--dry").expect_success().predicted == set()
+
+
+def test_a_host_gets_only_its_engines(converged: Machine, runs: Runs) -> None:
+    """A host with Docker alone gets nothing of containerd's, and its verification says what it skipped."""
+    converged.sh(
+        "cp -a /etc/containerd/config.toml /root/kept.toml; printf 'version = 2\\n' >/etc/containerd/config.toml"
+    )
+    try:
+        deployed = runs.deploy(engines=["docker"]).expect_success()
+        assert "containerd" not in " ".join(deployed.changed)
+        assert converged.sh("cat /etc/containerd/config.toml") == "version = 2"
+        outcomes = runs.verify(engines=["docker"])
+    finally:
+        converged.sh("mv /root/kept.toml /etc/containerd/config.toml")
+    assert {name for name, outcome in outcomes.items() if outcome == "skipped"} == {
+        "containerd.daemon_finds_the_shim",
+        "containerd.handler_is_in_effect",
+        "containerd.no_annotation_reaches_runsc",
+        "containerd.shim_options",
+        "containerd.sandbox_is_gvisor",
+        "containerd.sandbox_from_outside",
+        "containerd.runc_shares_the_kernel",
+    }
+    assert "failed" not in outcomes.values()

@@ -1,0 +1,107 @@
+"""The verification can fail: each thing is broken on purpose, and exactly the matching checks fail.
+
+After each, a dry run names what has to be put right, a run does just that, and the verification passes again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from tests.lab.machine import Machine, Runs
+
+INSTALL, CONTAINERD, DOCKER = "Install runsc", "Register runsc with containerd", "Register runsc with Docker"
+
+
+@dataclass(frozen=True)
+class Sabotage:
+    """What is done to the machine, which checks fail then, and which operation puts it right."""
+
+    script: str
+    failing: frozenset[str]
+    repaired_by: str | None = None
+    undo: str = ""
+
+
+CASES = {
+    "another runsc in the way": Sabotage(
+        "cd /usr/local/sbin && printf '#!/bin/sh\\nexec /usr/local/bin/runsc \"$@\"\\n' >runsc && chmod 755 runsc",
+        frozenset({"gvisor.nothing_shadows_runsc"}),
+        undo="rm /usr/local/sbin/runsc",
+    ),
+    "runsc with another byte": Sabotage(
+        # A new file under the same name: the one that sandboxes run from can't be written to.
+        "cd /opt/gvisor/current/ && cp runsc new && printf x >>new && mv new runsc",
+        frozenset({"gvisor.programs_are_untouched"}),
+        INSTALL,
+    ),
+    "shim not executable": Sabotage(
+        "chmod 0644 /opt/gvisor/current/containerd-shim-runsc-v1",
+        frozenset(
+            {
+                "containerd.daemon_finds_the_shim",
+                "containerd.sandbox_is_gvisor",
+                "containerd.sandbox_from_outside",
+            }
+        ),
+        INSTALL,
+    ),
+    "handler removed": Sabotage(
+        "sed -i '/runtimes.runsc/,$d' /etc/containerd/config.toml && systemctl restart containerd",
+        frozenset({"containerd.handler_is_in_effect"}),
+        CONTAINERD,
+    ),
+    "shim told to log everything": Sabotage(
+        "echo 'debug = \"true\"' >>/etc/containerd/runsc.toml",
+        frozenset({"containerd.shim_options"}),
+        CONTAINERD,
+    ),
+    "runtimeArgs altered": Sabotage(
+        "sed -i s/--net-raw=false/--net-raw=true/ /etc/docker/daemon.json && systemctl reload docker && sleep 3",
+        frozenset({"docker.runtime_arguments"}),
+        DOCKER,
+    ),
+    "default runtime changed": Sabotage(
+        'sed -i \'s/"default-runtime": "runsc"/"default-runtime": "runc"/\' /etc/docker/daemon.json'
+        " && systemctl reload docker && sleep 3",
+        frozenset({"docker.default_runtime"}),
+        DOCKER,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_exactly_the_matching_checks_fail(converged: Machine, runs: Runs, case: Sabotage) -> None:
+    """The verification sees what was broken, and a run of the deploy mends it."""
+    converged.sh(case.script)
+    try:
+        outcomes = runs.verify()
+        assert {name for name, outcome in outcomes.items() if outcome != "passed"} == case.failing
+        predicted = runs.deploy("--dry").expect_success().predicted
+    finally:
+        if case.undo:
+            converged.sh(case.undo)
+        mended = runs.deploy().expect_success().changed
+    # A file in the way that is not ours is reported, not removed.
+    expected = {case.repaired_by} if case.repaired_by else set()
+    assert {name.rpartition(" 2")[0] if name.startswith(INSTALL) else name for name in mended} == expected
+    assert mended == predicted
+
+
+def test_mended(converged: Machine, runs: Runs) -> None:
+    """After all of this the whole verification passes again."""
+    assert converged
+    assert set(runs.verify().values()) == {"passed"}
+
+
+def test_a_daemon_that_missed_a_change_is_restarted(converged: Machine, runs: Runs) -> None:
+    """The right file is not enough: a daemon that runs without it, as after an interrupted run, is restarted."""
+    converged.sh(
+        "cd /etc/containerd && cp -p config.toml right && sed -i '/runtimes.runsc/,$d' config.toml"
+        " && systemctl restart containerd && mv right config.toml"
+    )
+    before = converged.pids()
+    assert runs.deploy().expect_success().changed == {CONTAINERD}
+    assert converged.pids() != before
+    assert runs.deploy().expect_success().changed == set()
