@@ -27,6 +27,7 @@ from bulkhead.progress import Steps, stdout
 
 ANSIBLE = "ansible-core==2.19.14"
 ROUNDS = 5
+CONNECT = "pyinfra, connecting alone"
 PLAYBOOK = Path(__file__).parent / "ansible" / "playbook.yml"
 
 
@@ -38,6 +39,8 @@ def main() -> None:
     directory = paths.LAB / "bench"
     directory.mkdir(parents=True, exist_ok=True)
     bulkhead = [sys.executable, "-m", "pyinfra", "-y", "inventories/lab.py", "deploy.py"]
+    # Starting Python and connecting, and nothing else: what is left of a run is what Bulkhead itself takes.
+    connect = [*bulkhead[:-1], str(Path(__file__).parent / "nothing.py")]
     with steps("Deploy") as step:
         step.run(bulkhead, cwd=ROOT)
     with steps("Install Ansible") as step:
@@ -50,12 +53,13 @@ def main() -> None:
     ansible = _ansible(lab, machine, directory)
     with steps("Ansible's first run") as step:
         step.run(ansible, cwd=directory)
-    times: dict[str, list[float]] = {"Bulkhead": [], "Ansible": []}
-    commands: dict[str, list[int]] = {"Bulkhead": [], "Ansible": []}
+    contenders = (("Bulkhead", bulkhead, ROOT), (CONNECT, connect, ROOT), ("Ansible", ansible, directory))
+    times: dict[str, list[float]] = {name: [] for name, _, _ in contenders}
+    commands: dict[str, list[int]] = {name: [] for name, _, _ in contenders}
     with steps("Measure") as step:
         for number in range(ROUNDS):
             step.note(f"round {number + 1} of {ROUNDS}")
-            for name, command, folder in (("Bulkhead", bulkhead, ROOT), ("Ansible", ansible, directory)):
+            for name, command, folder in contenders:
                 mark = uuid.uuid4().hex
                 _ssh(machine, f"logger -t sudo {mark}")
                 started = time.monotonic()
@@ -64,7 +68,8 @@ def main() -> None:
                 log = _ssh(machine, "sudo journalctl --no-pager --output=cat SYSLOG_IDENTIFIER=sudo")
                 # One of the lines is this very question.
                 commands[name].append(log.rpartition(mark)[2].count("COMMAND=") - 1)
-                _expect_unchanged(name, output)
+                if name != CONNECT:
+                    _expect_unchanged(name, output)
     table = Table("Tool", "Median s", "Best s", "Remote commands", title=f"Nothing to change, {ROUNDS} rounds in turns")
     for column in table.columns[1:]:
         column.justify = "right"
@@ -72,6 +77,8 @@ def main() -> None:
         table.add_row(name, f"{statistics.median(seconds):.1f}", f"{min(seconds):.1f}", str(max(commands[name])))
     console = stdout()
     console.print(table)
+    once_connected = statistics.median(times["Bulkhead"]) - statistics.median(times[CONNECT])
+    console.print(f"Bulkhead, once connected: {once_connected:.1f} s")
     ratio = statistics.median(times["Ansible"]) / statistics.median(times["Bulkhead"])
     console.print(f"{ANSIBLE}, pipelining, ControlPersist; driver {lab.driver}. Ansible / Bulkhead: {ratio:.1f}")
 

@@ -1,0 +1,1 @@
+"""A deploy of nothing: pyinfra starts, connects and ends."""
