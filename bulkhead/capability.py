@@ -7,13 +7,14 @@ and one look can serve every capability of a host.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from bulkhead.errors import BulkheadError
-from bulkhead.inventory import InventoryHost, refuse_mixed_groups
+from bulkhead.inventory import GVISOR_HOSTS, LEGACY_HOSTS, InventoryHost, refuse_mixed_groups
 from bulkhead.look import Need
 
 
@@ -35,6 +36,9 @@ class Capability:
         """Whether `host` gets this capability: by its group, and by its settings where these can leave it out."""
         return bool(self.groups & host.groups) and self.wanted(host)
 
+
+KEYS = ("engines", "gvisor", "containerd", "docker")
+"""The keys of the inventory that Bulkhead reads; all others are pyinfra's, or a deploy's of the user's own."""
 
 _registered: dict[str, Capability] = {}
 
@@ -65,6 +69,7 @@ def check_inventory(hosts: Iterable[InventoryHost]) -> None:
     hints: list[str] = []
     capabilities = discover()
     for host in hosts:
+        problems += _misspelled(host)
         for capability in capabilities:
             if not capability.groups & host.groups:
                 continue
@@ -75,6 +80,19 @@ def check_inventory(hosts: Iterable[InventoryHost]) -> None:
                 hints += [error.hint] if error.hint and error.hint not in hints else []
     if problems:
         raise BulkheadError("\n".join(problems), hint="\n  ".join(hints))
+
+
+def _misspelled(host: InventoryHost) -> list[str]:
+    """A host that no group makes anything of, and keys that are almost ours: both would silently do nothing."""
+    problems = []
+    if not {GVISOR_HOSTS, LEGACY_HOSTS} & host.groups:
+        groups = ", ".join(sorted(host.groups - {"all"})) or "no group"
+        problems.append(f"{host.name}: is in {groups}, but neither in {GVISOR_HOSTS} nor in {LEGACY_HOSTS}")
+    for key in host.data:
+        near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.8)
+        if near and key not in KEYS:
+            problems.append(f"{host.name}: {key}: unknown setting (did you mean {near[0]}?)")
+    return problems
 
 
 def needs_of(host: InventoryHost) -> list[Need]:

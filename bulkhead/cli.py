@@ -64,7 +64,7 @@ def demo() -> None:
 
 @main.command()
 @click.argument("release")
-@click.option("--site", default="", metavar="URL", help="The release bucket.  [default: the official one]")
+@click.option("--site", default=pins.OFFICIAL_SITE, show_default=True, metavar="URL", help="The release bucket.")
 @click.option("--github", default=publish.GITHUB, show_default=True, metavar="URL", help="GitHub's release files.")
 @click.option("--pins", "file", default=pins.PINS_FILE, type=click.Path(path_type=Path), help="The file to write.")
 def pin(release: str, site: str, github: str, file: Path) -> None:
@@ -72,10 +72,8 @@ def pin(release: str, site: str, github: str, file: Path) -> None:
 
     Reads them from the release bucket and from the GitHub release, and writes nothing unless the two agree.
     """
-    from deploys.gvisor.settings import OFFICIAL_SITE
-
     known = pins.load(file)
-    found = publish.published(release, site.rstrip("/") or OFFICIAL_SITE, github.rstrip("/"))
+    found = publish.published(release, site.rstrip("/"), github.rstrip("/"))
     updated = publish.add(release, found, known)
     if release in known:
         click.echo(f"{release} is already pinned with these digests.")

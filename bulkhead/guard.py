@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,11 @@ def inventory_host(host: Host) -> InventoryHost:
     return InventoryHost(host.name, frozenset(host.groups), host.data.dict())
 
 
+def becomes_root(data: Mapping[str, Any]) -> bool:
+    """Whether the connecting user has to become root with sudo: not when it is root, or the inventory says no."""
+    return bool(data.get("_sudo", data.get("ssh_user") != "root"))
+
+
 @contextmanager
 def explained() -> Iterator[None]:
     """Let a BulkheadError leave as the PyinfraError that pyinfra's command line prints without a traceback."""
@@ -37,11 +42,13 @@ class Guard(BaseStateCallback):
     """Callbacks for a pyinfra State; `install` adds them."""
 
     def host_before_connect(self, state: State, host: Host) -> None:  # type: ignore[override]  # noqa: ARG002
-        """Have the host's key checked.
+        """Have the host's key checked, and no sudo used by one who is root already.
 
         pyinfra's own default for host keys is `accept-new`, which trusts whoever answers first. An inventory that says
         otherwise with `ssh_strict_host_key_checking` is obeyed, with a warning.
         """
+        if not becomes_root(host.data.dict()):
+            host.data._sudo = False
         data: Any = getattr(host.connector, "data", {})
         if "ssh_strict_host_key_checking" not in data:
             return

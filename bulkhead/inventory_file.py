@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,4 +53,4 @@ def _reason(stderr: str) -> str:
     """What pyinfra said, without its progress."""
     lines = stderr.splitlines()
     start = next((number for number, line in enumerate(lines) if "error" in line or "exception" in line.lower()), 0)
-    return "\n".join(lines[start:]).strip()
+    return re.sub(r"^--> pyinfra error[^:]*: ", "", "\n".join(lines[start:]).strip())

@@ -9,7 +9,6 @@ the commands run side by side.
 from __future__ import annotations
 
 import base64
-import binascii
 import gzip
 import hashlib
 import io
@@ -22,11 +21,11 @@ from dataclasses import dataclass
 from bulkhead.errors import BulkheadError
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_END = bytes(1024)
-"""What a tar archive ends with; without it, files at the end of an unfinished one would seem absent."""
-
 COMMAND_TIMEOUT = 20
 """Seconds after which one command of a look is given up; its status is then 124, as coreutils' timeout has it."""
+
+_END = bytes(1024)
+"""What a tar archive ends with; without it, files at the end of an unfinished one would seem absent."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,8 @@ def script(needs: Sequence[Need]) -> str:
     lines += [
         "wait",
         # A path that is not there makes tar complain and go on: its absence from the archive is the answer.
-        f'tar --no-unquote --hard-dereference -cf - -C "$d" look --no-recursion -C / {paths} 2>"$d/errors" | gzip -1 | base64',
+        f'tar --no-unquote --hard-dereference -cf - -C "$d" look --no-recursion -C / {paths} 2>"$d/errors" |',
+        "gzip -1 | base64",
         "grep -v 'No such file or directory$\\|Exiting with failure status\\|Not a directory$' \"$d/errors\" >&2",
         "exit 0",
     ]
@@ -149,7 +149,7 @@ def parse(output: str, needs: Sequence[Need]) -> Look:
         with tarfile.open(fileobj=io.BytesIO(raw), mode="r:") as archive:
             members = {member.name: member for member in archive.getmembers()}
             content = {name: _read(archive, member) for name, member in members.items() if member.isfile()}
-    except (tarfile.TarError, OSError, EOFError, binascii.Error, zlib.error) as error:
+    except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
         raise BulkheadError(
             f"the host's answer is not whole ({error})", hint="Is there space left in its temporary directory?"
         ) from error

@@ -12,6 +12,15 @@ from bulkhead.errors import BulkheadError
 
 PINS_FILE = Path(__file__).with_name("pins.json")
 
+OFFICIAL_SITE = "https://storage.googleapis.com/gvisor/releases"
+"""Where the gVisor project publishes its releases (https://gvisor.dev/docs/user_guide/install/)."""
+
+ARCHITECTURES = ("x86_64", "aarch64")
+LOOSE = ("runsc", "containerd-shim-runsc-v1")
+"""The programs of a release, each a file of its own up to 20260817."""
+TARBALLS = ("gvisor.tar.bz2", "gvisor.tar.zstd")
+"""What a release is packed in since then."""
+
 Pins = dict[str, dict[str, dict[str, str]]]
 """Release → architecture (`x86_64`, `aarch64`) → artefact's file name → sha512 in hexadecimal."""
 
@@ -47,15 +56,21 @@ def load(path: Path | None = None) -> Pins:
 
 
 def save(pins: Pins, path: Path | None = None) -> None:
-    """Write the pins, newest release first, in one atomic step."""
+    """Write the pins, newest release first, in one atomic step.
+
+    Raises BulkheadError when the file can't be written.
+    """
     path = path or PINS_FILE
     ordered = {release: pins[release] for release in sorted(pins, key=release_key, reverse=True)}
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".pins.", delete=False) as staged:
-        staged.write(json.dumps(ordered, indent=1) + "\n")
-        staged.flush()
-        os.fchmod(staged.fileno(), 0o644)
-        os.fsync(staged.fileno())
-    Path(staged.name).replace(path)
+    try:
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".pins.", delete=False) as staged:
+            staged.write(json.dumps(ordered, indent=1) + "\n")
+            staged.flush()
+            os.fchmod(staged.fileno(), 0o644)
+            os.fsync(staged.fileno())
+        Path(staged.name).replace(path)
+    except OSError as error:
+        raise BulkheadError(f"{path}: can't be written: {error.strerror}") from error
 
 
 def release_key(release: str) -> tuple[int, ...]:

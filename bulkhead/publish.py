@@ -6,12 +6,14 @@ with those in the GitHub release's SHA512SUMS, and from then on the repository i
 
 from __future__ import annotations
 
+import http.client
 import re
 import urllib.error
 import urllib.request
 
 from bulkhead import pins
 from bulkhead.errors import BulkheadError
+from bulkhead.pins import LOOSE, TARBALLS
 
 GITHUB = "https://github.com/google/gvisor/releases/download"
 """Where GitHub serves the files of a release, below `release-<release>`."""
@@ -19,17 +21,15 @@ GITHUB = "https://github.com/google/gvisor/releases/download"
 TIMEOUT = 30
 """Seconds to wait for an answer."""
 
-ARCHITECTURES = {"x86_64": ("x86_64", "amd64"), "aarch64": ("aarch64", "arm64")}
+NAMES = {"x86_64": ("x86_64", "amd64"), "aarch64": ("aarch64", "arm64")}
 """Architecture → the names it may have in GitHub's file names."""
 
-ARTEFACTS = ("runsc", "containerd-shim-runsc-v1", "gvisor.tar.bz2", "gvisor.tar.zstd")
-
-_RELEASE = re.compile(r"\d{8}(\.\d+)?")
+_RELEASE = re.compile(r"\d{8}\.\d+")
 _LINE = re.compile(r"([0-9a-f]{128}) [ *](\S+)")
 
 
 def published(release: str, site: str, github: str = GITHUB) -> dict[str, dict[str, str]]:
-    """Architecture → artefact → sha512 of `release`, each digest confirmed where GitHub publishes the same file.
+    """Architecture → artefact → sha512 of `release`: the artefacts for which both places publish the same digest.
 
     Raises BulkheadError when the release is not exact or not there, a place answers with something else than digests,
     an architecture is missing, the two places disagree, or GitHub confirms nothing for an architecture.
@@ -37,7 +37,7 @@ def published(release: str, site: str, github: str = GITHUB) -> dict[str, dict[s
     if not _RELEASE.fullmatch(release):
         raise BulkheadError(
             f"{release!r} is not an exact release",
-            hint="Name one, such as 20260817.0; 'latest' moves and can't be pinned.",
+            hint="Name one, such as 20260817.0; 'latest' and a day alone move and can't be pinned.",
         )
     sums_url = f"{github}/release-{release}/SHA512SUMS"
     sums = fetch(sums_url)
@@ -48,15 +48,16 @@ def published(release: str, site: str, github: str = GITHUB) -> dict[str, dict[s
         )
     confirmed = digests(sums, sums_url)
     found: dict[str, dict[str, str]] = {}
-    for architecture, names in ARCHITECTURES.items():
-        found[architecture] = _of_bucket(f"{site}/release/{release}/{architecture}")
-        agreed = [
-            _agrees(artefact, digest, confirmed, names, sums_url, architecture)
-            for artefact, digest in found[architecture].items()
-        ]
-        if not any(agreed):
+    for architecture, names in NAMES.items():
+        listed = _of_bucket(f"{site}/release/{release}/{architecture}")
+        found[architecture] = {
+            artefact: digest
+            for artefact, digest in listed.items()
+            if _agrees(artefact, digest, confirmed, names, sums_url, architecture)
+        }
+        if not found[architecture]:
             raise BulkheadError(
-                f"{release} on {architecture}: none of {', '.join(found[architecture])} is in {sums_url}",
+                f"{release} on {architecture}: none of {', '.join(listed)} is in {sums_url}",
                 hint="Without a second source nothing is pinned.",
             )
     return found
@@ -64,14 +65,14 @@ def published(release: str, site: str, github: str = GITHUB) -> dict[str, dict[s
 
 def _of_bucket(folder: str) -> dict[str, str]:
     found = {}
-    for artefact in ARTEFACTS:
+    for artefact in LOOSE + TARBALLS:
         url = f"{folder}/{artefact}.sha512"
         text = fetch(url)
         if text is None:
             continue
         listed = digests(text, url)
         if artefact not in listed:
-            raise BulkheadError(f"{url}: does not name {artefact}, but {', '.join(listed)}")
+            raise BulkheadError(f"{url}: does not name {artefact}, but {', '.join(listed) or 'nothing'}")
         found[artefact] = listed[artefact]
     if not found:
         raise BulkheadError(
@@ -119,12 +120,15 @@ def fetch(url: str) -> str | None:
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
             text: str = answer.read(1 << 20).decode(errors="replace")
+            # What is left of the promised length.
+            if answer.length:
+                raise BulkheadError(f"{url}: the answer is cut off, or no list of digests", hint="Try again later.")
             return text
     except urllib.error.HTTPError as error:
         if error.code == 404:
             return None
         raise BulkheadError(f"{url}: answers {error.code} {error.reason}", hint="Try again later.") from error
-    except OSError as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise BulkheadError(f"{url}: can't be reached: {reason}", hint="Is this computer on the internet?") from error
 

@@ -24,7 +24,7 @@ from bulkhead.errors import BulkheadError
 from bulkhead.look import PATH, FoundFile
 from bulkhead.templates import render, whole
 
-LOCK = "/run/lock/bulkhead.lock"
+LOCK = "/run/bulkhead.lock"
 LOCK_WAIT = 120
 """Seconds that a run waits for another one on the same host."""
 
@@ -104,13 +104,15 @@ class Change:
     """Files that belong together and what makes them effective.
 
     `check`, `activate` and `prove` are shell snippets; each prints its reason on stderr and fails when it isn't
-    satisfied. In `check`, `$candidate_0`, `$candidate_1` … are the staged files in the order of `writes`.
+    satisfied. In `check`, `$candidate_0`, `$candidate_1` … are the staged files in the order of `writes`. `restore`
+    makes the previous files effective again after a failure; where it is empty, `activate` does.
     """
 
     writes: Sequence[Write] = field(default=())
     check: str = ""
     activate: str = ""
     prove: str = ""
+    restore: str = ""
 
 
 def preamble_values() -> dict[str, Any]:

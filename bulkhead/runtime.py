@@ -13,6 +13,7 @@ class Runtime:
     `name` is the handler (Kubernetes' RuntimeClass handler, Docker's `--runtime`); `runtime_type` names the shim in
     containerd's form; `options_type` and `config_path` are the shim's options; `binary` and `arguments` what Docker
     runs. `config` is the shim's configuration, key → value, which containerd's capability writes to `config_path`.
+    `proof` is a shell snippet that prints a reason and fails unless the runtime, as configured, starts a sandbox.
     """
 
     name: str
@@ -22,3 +23,4 @@ class Runtime:
     config_path: str = ""
     config: Mapping[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
+    proof: str = ""

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from bulkhead.errors import BulkheadError
+from bulkhead.guard import becomes_root
 from bulkhead.inventory import GVISOR_HOSTS, InventoryHost
 from bulkhead.inventory_file import ROOT, load
 
@@ -73,12 +75,13 @@ class Results:
         table.columns[3].justify = "right"
         for check in sorted(self.checks, key=lambda check: list(styles).index(check.outcome)):
             style = styles[check.outcome]
-            table.add_row(check.host, check.title, f"[{style}]{check.outcome}[/]", f"{check.seconds:.1f}")
+            table.add_row(check.host, escape(check.title), f"[{style}]{check.outcome}[/]", f"{check.seconds:.1f}")
         if self.checks:
             console.print(table)
         for check in self.checks:
             if check.reason:
-                console.print(f"{check.host}: {check.title}: {check.outcome}", style=styles[check.outcome])
+                heading = f"{check.host}: {check.title}: {check.outcome}"
+                console.print(heading, style=styles[check.outcome], markup=False)
                 console.print("  " + check.reason.replace("\n", "\n  "), markup=False)
         for error in self.errors:
             console.print(error, style="bold red", markup=False)
@@ -133,13 +136,21 @@ def verify(inventory: str, limit: tuple[str, ...] = ()) -> Results:
     hosts = [host for host in load(inventory, limit) if GVISOR_HOSTS in host.groups]
     if not hosts:
         raise BulkheadError(f"{inventory}: no host in {GVISOR_HOSTS} to verify")
+    for host in hosts:
+        if host.data.get("_sudo_password") or host.data.get("_use_sudo_password"):
+            raise BulkheadError(
+                f"{host.name}: the verification cannot give sudo a password",
+                hint="Let the connecting user use sudo without one, or connect as root.",
+            )
+    # What an operator sets for his own pytest must not leave out checks here.
+    os.environ.pop("PYTEST_ADDOPTS", None)
     recorder = _Recorder()
     with tempfile.TemporaryDirectory(prefix="bulkhead-") as directory:
         config = Path(directory) / "ssh_config"
         config.write_text(ssh_config(hosts, directory))
         described = Path(directory) / "inventory.json"
         described.write_text(
-            json.dumps([{"name": host.name, "groups": sorted(host.groups), "data": host.data} for host in hosts])
+            json.dumps([{"name": host.name, "groups": sorted(host.groups), "data": _public(host)} for host in hosts])
         )
         status = pytest.main(
             [
@@ -163,9 +174,13 @@ def verify(inventory: str, limit: tuple[str, ...] = ()) -> Results:
     return recorder.results
 
 
+def _public(host: InventoryHost) -> dict[str, Any]:
+    """The host's data without what is for the connection alone, such as passwords."""
+    return {key: value for key, value in host.data.items() if not key.startswith(("_", "ssh_"))}
+
+
 def _backend(host: InventoryHost) -> str:
-    root = host.data.get("ssh_user") == "root" or host.data.get("_sudo") is False
-    return f"ssh://{host.name}" + ("" if root else "?sudo=true")
+    return f"ssh://{host.name}" + ("?sudo=true" if becomes_root(host.data) else "")
 
 
 def ssh_config(hosts: Iterable[InventoryHost], directory: str) -> str:
@@ -178,7 +193,7 @@ def ssh_config(hosts: Iterable[InventoryHost], directory: str) -> str:
     for host in hosts:
         lines = [f"Host {host.name}"]
         lines += [
-            f"  {option} {_quoted(str(Path(str(host.data[key])).expanduser() if key in _PATHS else host.data[key]))}"
+            f"  {option} {_quoted(_absolute(host.data[key]) if key in _PATHS else str(host.data[key]))}"
             for key, option in _SSH_OPTIONS.items()
             if host.data.get(key)
         ]
@@ -192,13 +207,20 @@ def ssh_config(hosts: Iterable[InventoryHost], directory: str) -> str:
             f"  ControlPath {directory}/%C",
             "  ControlPersist 30",
         ]
-        if host.data.get("ssh_config_file"):
-            lines.append(f"  Include {_quoted(str(Path(str(host.data['ssh_config_file'])).expanduser()))}")
+        # What OpenSSH and pyinfra read by default, for what the inventory leaves open (ProxyJump, say).
+        included = Path(_absolute(host.data.get("ssh_config_file") or "~/.ssh/config"))
+        if included.exists():
+            lines.append(f"  Include {_quoted(str(included))}")
         blocks.append("\n".join(lines) + "\n")
     return "\n".join(blocks)
 
 
 _PATHS = ("ssh_key", "ssh_known_hosts_file")
+
+
+def _absolute(path: object) -> str:
+    """A path of the inventory as pyinfra takes it, which is run from the top of the repository."""
+    return str(ROOT / Path(str(path)).expanduser())
 
 
 def _quoted(value: str) -> str:

@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import tarfile
-import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
@@ -21,16 +20,14 @@ from bulkhead import pins
 from bulkhead.errors import BulkheadError
 from bulkhead.lab import files, paths
 from bulkhead.lab.state import GvisorState, Layout
+from bulkhead.pins import LOOSE, OFFICIAL_SITE, TARBALLS
 from bulkhead.progress import Step
 
 DIRECTORY_VARIABLE = "BULKHEAD_GVISOR_DIR"
-SITE = "https://storage.googleapis.com/gvisor/releases"
 SITE_SECONDS = 5.0
 ARCHITECTURE = "x86_64"
-LOOSE = ("runsc", "containerd-shim-runsc-v1")
 SIDECARS = "gvisor-bin"
-TARBALL = "gvisor.tar.bz2"
-ZSTD_TARBALL = "gvisor.tar.zstd"
+TARBALL, ZSTD_TARBALL = TARBALLS
 
 # Its go.mod and go.sum pin gVisor and all that it is made of.
 MODULE = Path(__file__).with_name("gvisor_module")
@@ -61,7 +58,7 @@ def find(suite: str, step: Step) -> Found:
     named = os.environ.get(DIRECTORY_VARIABLE)
     if named:
         return from_directory(Path(named).expanduser(), step)
-    found = from_site(pins.load(), SITE, step) or from_module(step)
+    found = from_site(pins.load(), OFFICIAL_SITE, step) or from_module(step)
     if found is not None:
         return found
     if suite in DISTRIBUTION_SUITES:
@@ -215,16 +212,21 @@ def go_version() -> tuple[int, ...]:
 
 
 def release_of(runsc: Path) -> str:
-    """The release that a runsc says it is; for one that says none, a name made of the file's date and `+dir`.
+    """The release that a runsc says it is.
 
-    Raises BulkheadError if it can't be run.
+    Raises BulkheadError if it can't be run, or says none: the machines install by the release's name.
     """
     try:
         output = subprocess.run([runsc, "--version"], capture_output=True, text=True, timeout=60).stdout
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BulkheadError(f"{runsc} can't be run: {error}", hint="It has to be an executable for x86_64.") from None
     match = re.search(r"release-(\d{8}\.\d+\S*)", output)
-    return match[1] if match else time.strftime("%Y%m%d", time.gmtime(runsc.stat().st_mtime)) + ".0+dir"
+    if match is None:
+        raise BulkheadError(
+            f"{runsc}: 'runsc --version' names no release",
+            hint=f"Build it with -ldflags '-X {VERSION_SYMBOL}=release-20260817.0+ours', or take a published one.",
+        )
+    return match[1]
 
 
 def reachable(url: str, seconds: float = SITE_SECONDS) -> bool:

@@ -79,6 +79,8 @@ def _expected(
     if "runtimes" not in engine and containerd < (2, 0):
         engine["runtimes"] = {"runc": {"runtime_type": RUNC_TYPE}}
     table = engine.setdefault("runtimes", {})
+    if not isinstance(table, dict):
+        raise BulkheadError(f"{PATH}: runtimes: expected a table", hint="Correct it, then run again.")
     for runtime in runtimes:
         table[runtime.name] = entry(runtime)
     if default is not None:
@@ -147,7 +149,7 @@ def _version(before: Mapping[str, Any], containerd: tuple[int, int]) -> int:
     if not before:
         return min(newest, 3)
     version = before.get("version", 1)
-    if version not in CRI_PLUGIN:
+    if not isinstance(version, int) or version not in CRI_PLUGIN:
         raise BulkheadError(
             f"{PATH}: is a configuration of version {version}, which {daemon} converts by itself but Bulkhead does not",
             hint=f"Convert it with 'containerd config migrate', review the result and put it in {PATH}.",
@@ -157,11 +159,13 @@ def _version(before: Mapping[str, Any], containerd: tuple[int, int]) -> int:
             f"{PATH}: is a configuration of version {version}, but {daemon} reads up to version {newest}",
             hint="Upgrade containerd, or bring back the file that belongs to it.",
         )
-    return cast(int, version)
+    return version
 
 
 def _refuse_without_cri(before: Mapping[str, Any], plugin: str) -> None:
-    disabled = {"cri", plugin, *CRI_PLUGIN.values()} & set(before.get("disabled_plugins", []))
+    listed = before.get("disabled_plugins")
+    names = {name for name in listed if isinstance(name, str)} if isinstance(listed, list) else set()
+    disabled = {"cri", plugin, *CRI_PLUGIN.values()} & names
     if disabled:
         raise BulkheadError(
             f"{PATH}: disabled_plugins switches CRI off ({', '.join(sorted(disabled))}): no handler has effect",

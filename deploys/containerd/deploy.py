@@ -9,6 +9,7 @@ from typing import Any
 
 from bulkhead import put
 from bulkhead.capability import Capability, register
+from bulkhead.errors import BulkheadError
 from bulkhead.hosts import announce, converges, run
 from bulkhead.inventory import GVISOR_HOSTS, InventoryHost, engines
 from bulkhead.look import Look
@@ -33,7 +34,8 @@ CAPABILITY = register(
 def deploy(host: InventoryHost, look: Look) -> None:
     """Bring `config.toml`, the shim's options and the running daemon to what the inventory says."""
     there = facts.found(look)
-    default = settings.of(host).default_runtime
+    wanted = settings.of(host)
+    default = wanted.default_runtime
     runtime = _with_cgroups(gvisor.runsc(host, look), there)
     main = look.files[config.PATH]
     put.refuse_odd(config.PATH, main)
@@ -47,16 +49,24 @@ def deploy(host: InventoryHost, look: Look) -> None:
         put.Write(runtime.config_path, wanted_options.encode(), options, backup=True),
     ]
     effective = not writes[0].changes and in_effect(there.cri, runtime, default)
+    if not effective and there.running and not there.keeps_containers and not wanted.allow_restart:
+        raise BulkheadError(
+            "containerd has to be restarted, and its unit (KillMode) would kill every container with it",
+            hint="Set KillMode=process in the unit, as its own packages do, or containerd.allow_restart = True.",
+        )
     announce(
         changes(tomllib.loads(before), tomllib.loads(merged))
         + [f"{runtime.config_path}: {line}" for line in changes(_toml(options), tomllib.loads(wanted_options))]
-        + ([] if effective else ["~ containerd is restarted; containers keep running"])
+        + ([] if effective else ["~ containerd is restarted"])
     )
     change = put.Change(
         writes=writes,
-        check=render("containerd/check.sh.j2"),
+        check=render("containerd/check.sh.j2", path=config.PATH, proof=runtime.proof),
         activate="" if effective else render("containerd/activate.sh.j2"),
-        prove="" if effective else render("containerd/prove.sh.j2", live=facts.live(), evidence=evidence(runtime)),
+        prove=""
+        if effective
+        else render("containerd/prove.sh.j2", live=facts.live(), evidence=evidence(runtime, default)),
+        restore="" if effective else render("containerd/restore.sh.j2"),
     )
     unchanged = effective and not any(write.changes for write in writes)
     run(name=f"Register {runtime.name} with containerd", script=None if unchanged else put.script(change))
@@ -73,9 +83,14 @@ def in_effect(cri: dict[str, Any] | None, runtime: Runtime, default: str | None)
     )
 
 
-def evidence(runtime: Runtime) -> str:
-    """The piece of CRI's live configuration, as it prints it, that shows the runtime."""
-    return f'{json.dumps(runtime.name)}:{{"runtimeType":{json.dumps(runtime.runtime_type)}'
+def evidence(runtime: Runtime, default: str | None) -> list[str]:
+    """The pieces of CRI's live configuration, as it prints it, that show what `in_effect` asks for."""
+    pieces = [f'{json.dumps(runtime.name)}:{{"runtimeType":{json.dumps(runtime.runtime_type)}']
+    if runtime.config_path:
+        pieces.append(f'"ConfigPath":{json.dumps(runtime.config_path)}')
+    if default is not None:
+        pieces.append(f'"defaultRuntimeName":{json.dumps(default)}')
+    return pieces
 
 
 def _with_cgroups(runtime: Runtime, there: facts.FoundContainerd) -> Runtime:

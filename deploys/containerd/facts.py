@@ -19,10 +19,14 @@ SOCKET = "/run/containerd/containerd.sock"
 
 @dataclass(frozen=True)
 class FoundContainerd:
-    """The daemon that is there: its version, and CRI's live configuration (None where CRI doesn't answer)."""
+    """The daemon that is there: its version, and CRI's live configuration (None where CRI doesn't answer).
+
+    `keeps_containers` says whether its unit leaves containers running when the daemon is restarted.
+    """
 
     version: tuple[int, int]
     running: bool
+    keeps_containers: bool
     cri: dict[str, Any] | None
 
 
@@ -36,9 +40,9 @@ def needs() -> list[Need]:
     return [
         File(PATH),
         File(CONFIG_PATH),
-        Command("containerd.live", live()),
-        # The slower question, for a daemon that doesn't answer.
-        Command("containerd.version", f"[ -S {SOCKET} ] || containerd --version"),
+        # The slower question is for a daemon that doesn't answer.
+        Command("containerd.live", f'{live()}[ -s "$d/answer" ] || containerd --version >&2\nexit $status'),
+        Command("containerd.unit", "systemctl show --property KillMode --value containerd.service"),
     ]
 
 
@@ -47,10 +51,10 @@ def found(look: Look) -> FoundContainerd:
 
     Raises BulkheadError when there is no containerd, or one that is too old.
     """
-    look.outputs["containerd.live"].refuse_without("curl")
-    running, text, cri = False, look.outputs["containerd.version"].text, None
+    answer = look.outputs["containerd.live"].refuse_without("curl")
+    running, text, cri = False, answer.stderr.decode(errors="replace"), None
     try:
-        messages = grpc.frames(look.outputs["containerd.live"].stdout)
+        messages = grpc.frames(answer.stdout)
         if messages:
             running = True
             text = dict(grpc.strings(messages[0])).get(1, "")
@@ -66,7 +70,8 @@ def found(look: Look) -> FoundContainerd:
     version = (int(match.group(1)), int(match.group(2)))
     if version < (1, 6):
         raise BulkheadError(f"containerd {match.group()} is too old", hint="Upgrade it to 1.6 or later.")
-    return FoundContainerd(version, running, cri)
+    keeps_containers = look.outputs["containerd.unit"].text == "process"
+    return FoundContainerd(version, running, keeps_containers, cri)
 
 
 def _cri_config(status: bytes) -> dict[str, Any] | None:

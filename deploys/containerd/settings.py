@@ -16,6 +16,9 @@ class ContainerdSettings(Settings):
     """The handler of pods that name none. Unset keeps the host's own: with gVisor as default a cluster's own pods
     (host network, device plugins) would stop working, so this is the operator's decision."""
 
+    allow_restart: bool = False
+    """Whether containerd may be restarted where its unit kills all containers with it (`KillMode` is not `process`)."""
+
 
 def of(host: InventoryHost) -> ContainerdSettings:
     """The containerd settings of a host.

@@ -50,9 +50,10 @@ def deploy(host: InventoryHost, look: Look) -> None:
     }
     change = put.Change(
         writes=[write],
-        check=render("docker/check.sh.j2"),
+        check=render("docker/check.sh.j2", proof=runtime.proof),
         activate=render("docker/activate.sh.j2", **values),
         prove=render("docker/prove.sh.j2", **values),
+        restore=render("docker/restore.sh.j2"),
     )
     run(name=f"Register {runtime.name} with Docker", script=None if effective else put.script(change))
 

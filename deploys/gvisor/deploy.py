@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bulkhead.capability import Capability, register
 from bulkhead.hosts import announce, converges, run
-from bulkhead.inventory import GVISOR_HOSTS, InventoryHost, engines
+from bulkhead.inventory import GVISOR_HOSTS, InventoryHost
 from bulkhead.look import Look
 from deploys.gvisor import facts, release, settings
 
@@ -21,6 +21,6 @@ CAPABILITY = register(
 @converges(CAPABILITY)
 def deploy(host: InventoryHost, look: Look) -> None:
     """Install runsc and switch to it."""
-    plan = release.plan(settings.of(host), release.found(look), shim_needed="containerd" in engines(host))
+    plan = release.plan(settings.of(host), release.found(look))
     announce(plan.lines)
     run(name=f"Install {plan.title}", script=plan.script)

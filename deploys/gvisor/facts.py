@@ -13,7 +13,7 @@ def needs(settings: GvisorSettings) -> list[Need]:
     wanted: list[Need] = [
         Command(
             "gvisor.host",
-            "uname -m; for tool in curl wget bzip2 zstd; do command -v $tool >/dev/null && echo $tool; done; :",
+            "uname -m; for tool in curl bzip2 zstd; do command -v $tool >/dev/null && echo $tool; done; :",
         ),
         Command("gvisor.links", render("gvisor/links.sh.j2", paths=[CURRENT, *LINKS])),
         Command("gvisor.package", f"dpkg-query -W -f '${{Version}}' {PACKAGE} 2>/dev/null; :"),

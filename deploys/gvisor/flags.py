@@ -208,7 +208,7 @@ _FORMS = {
     "bool": r"true|false",
     "int": r"-?\d+",
     "duration": r"(\d+(\.\d+)?(ns|us|ms|s|m|h))+",
-    "string": r"[^\n\"\\]*",
+    "string": r"[^\x00-\x1f\x7f\"\\]*",
 }
 
 
@@ -249,7 +249,7 @@ def _problems(name: str, value: str, allowed: Mapping[str, str]) -> Iterable[str
     if flag.choices and value not in flag.choices:
         yield f"flags.{name}: {value!r} is none of {', '.join(flag.choices)}"
         return
-    if not re.fullmatch(flag.pattern or _FORMS[flag.kind], value):
+    if not all(re.fullmatch(form, value) for form in (_FORMS[flag.kind], flag.pattern) if form):
         yield f"flags.{name}: {value!r} is not a value of kind {flag.kind}"
         return
     if name in allowed or DEFAULTS.get(name) == value:

@@ -43,12 +43,12 @@ def program(architecture: str) -> bytes:
 
 
 def config() -> bytes:
-    """The bundle's config.json: a network namespace of its own, as an engine gives every container."""
+    """The bundle's config.json: a network of its own and a writable root, as an engine gives every container."""
     return json.dumps(
         {
             "ociVersion": "1.0.2",
             "process": {"user": {"uid": 0, "gid": 0}, "args": ["/probe"], "cwd": "/", "env": ["PATH=/"]},
-            "root": {"path": "rootfs", "readonly": True},
+            "root": {"path": "rootfs"},
             "hostname": "bulkhead-probe",
             "linux": {"namespaces": [{"type": name} for name in ("pid", "network", "ipc", "uts", "mount")]},
         }

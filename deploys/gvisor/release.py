@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bulkhead.errors import BulkheadError
 from bulkhead.look import Look
+from bulkhead.pins import ARCHITECTURES, LOOSE, TARBALLS
 from bulkhead.put import preamble_values
 from bulkhead.templates import render, whole
 from deploys.gvisor import flags, probe
-from deploys.gvisor.settings import ARCHITECTURES, LOOSE, TARBALLS, GvisorSettings
+from deploys.gvisor.settings import GvisorSettings
 
 ROOT = "/opt/gvisor"
 CURRENT = f"{ROOT}/current"
@@ -19,7 +21,6 @@ LINKS = {f"{BIN}/{program}": f"{CURRENT}/{program}" for program in LOOSE}
 """Links that never change: an upgrade switches `current` alone, so that runsc and its shim change in one step."""
 
 PACKAGE = "runsc"
-PACKAGED_SHIM = "/usr/bin/containerd-shim-runsc-v1"
 
 MANIFEST = "SHA512SUMS"
 """In each release's directory: the digests of what was installed, written after they were checked."""
@@ -90,13 +91,13 @@ def found(look: Look) -> FoundGvisor:
     )
 
 
-def plan(settings: GvisorSettings, there: FoundGvisor, *, shim_needed: bool) -> Plan:
+def plan(settings: GvisorSettings, there: FoundGvisor) -> Plan:
     """Decide what has to be done.
 
     Raises BulkheadError when it can't be done on this host.
     """
     if settings.source == "distribution":
-        return _plan_package(settings, there, shim_needed=shim_needed)
+        return _plan_package(settings, there)
     return _plan_release(settings, there)
 
 
@@ -134,7 +135,7 @@ def _plan_release(settings: GvisorSettings, there: FoundGvisor) -> Plan:
             render(
                 "gvisor/install.sh.j2",
                 **preamble_values(),
-                **_probe_values(settings.runsc_flags(), there.architecture),
+                **probe_values(settings.runsc_flags(), there.architecture),
                 current=CURRENT,
                 manifest=MANIFEST,
                 stamp=STAMP,
@@ -153,8 +154,8 @@ def _plan_release(settings: GvisorSettings, there: FoundGvisor) -> Plan:
 
 def _artefacts(digests: dict[str, str], there: FoundGvisor) -> dict[str, str]:
     """Which files to fetch: the two programs, or the one tarball that the host can unpack."""
-    if not {"curl", "wget"} & there.tools:
-        raise BulkheadError("the host has neither curl nor wget to fetch gVisor with", hint="Install curl on it.")
+    if "curl" not in there.tools:
+        raise BulkheadError("the host has no curl to fetch gVisor with", hint="Install curl on it, then run again.")
     if set(LOOSE) <= set(digests):
         return {artefact: digests[artefact] for artefact in LOOSE}
     unpackers = {"gvisor.tar.bz2": "bzip2", "gvisor.tar.zstd": "zstd"}
@@ -165,14 +166,11 @@ def _artefacts(digests: dict[str, str], there: FoundGvisor) -> dict[str, str]:
     raise BulkheadError(f"the host lacks {wanted} to unpack gVisor with", hint=f"Install {wanted} on it.")
 
 
-def _plan_package(settings: GvisorSettings, there: FoundGvisor, *, shim_needed: bool) -> Plan:
+def _plan_package(settings: GvisorSettings, there: FoundGvisor) -> Plan:
     ours = [path for path, target in there.links.items() if target == LINKS[path]]
-    if there.package:
-        title = f"runsc {there.package} of the distribution"
-        if not ours and not shim_needed:
-            return Plan(title)
-    else:
-        title = "runsc of the distribution"
+    title = "runsc of the distribution"
+    if there.package and not ours:
+        return Plan(title)
     # The package's version is only known on the host when it is there already; without it the flags that every
     # packaged runsc knows are tried.
     release = package_release(there.package) or flags.OLDEST
@@ -184,11 +182,9 @@ def _plan_package(settings: GvisorSettings, there: FoundGvisor, *, shim_needed: 
             render(
                 "gvisor/package.sh.j2",
                 **preamble_values(),
-                **_probe_values(settings.runsc_flags(release), there.architecture),
+                **probe_values(settings.runsc_flags(release), there.architecture),
                 package=PACKAGE,
                 installed=there.package is not None,
-                shim=PACKAGED_SHIM,
-                shim_needed=shim_needed,
                 ours=ours,
             )
         ),
@@ -201,7 +197,8 @@ def package_release(version: str | None) -> str | None:
     return match.group(1) if match else None
 
 
-def _probe_values(runsc_flags: dict[str, str], architecture: str) -> dict[str, object]:
+def probe_values(runsc_flags: Mapping[str, str], architecture: str) -> dict[str, object]:
+    """What `templates/gvisor/probe.sh.j2` needs to try runsc out with these flags."""
     return {
         "flags": flags.arguments(runsc_flags),
         "probe_program": probe.program(architecture),

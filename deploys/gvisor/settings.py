@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from bulkhead import pins
 from bulkhead.errors import BulkheadError
-from bulkhead.inventory import InventoryHost, Settings, read
+from bulkhead.inventory import InventoryHost, Settings, engines, read
+from bulkhead.pins import ARCHITECTURES, LOOSE, OFFICIAL_SITE, TARBALLS
 from deploys.gvisor import flags
 
 KEY = "gvisor"
 
-OFFICIAL_SITE = "https://storage.googleapis.com/gvisor/releases"
-"""Where the gVisor project publishes its releases (https://gvisor.dev/docs/user_guide/install/)."""
+_RELEASE = re.compile(r"\d{8}\.\d+(\+[A-Za-z0-9][A-Za-z0-9.]*)?")
 
-ARCHITECTURES = ("x86_64", "aarch64")
-LOOSE = ("runsc", "containerd-shim-runsc-v1")
-TARBALLS = ("gvisor.tar.bz2", "gvisor.tar.zstd")
 
-_RELEASE = re.compile(r"\d{8}(\.\d+)?(\+[A-Za-z0-9][A-Za-z0-9.]*)?")
+def _flag_value(value: object) -> object:
+    if not isinstance(value, bool | int | str):
+        raise ValueError(f"expected true or false, a number or a text, found {value!r}")
+    return value
+
+
+FlagValue = Annotated[bool | int | str, BeforeValidator(_flag_value)]
 
 
 class GvisorSettings(Settings):
@@ -39,7 +42,7 @@ class GvisorSettings(Settings):
     sha512: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Architecture → artefact → digest, for releases that `bulkhead/pins.json` doesn't hold."""
 
-    flags: dict[str, bool | int | str] = Field(default_factory=dict)
+    flags: dict[str, FlagValue] = Field(default_factory=dict)
     """runsc's flags that differ from Bulkhead's defaults for untrusted tenants."""
 
     allow_flags: dict[str, str] = Field(default_factory=dict)
@@ -51,7 +54,7 @@ class GvisorSettings(Settings):
         if release is not None and not _RELEASE.fullmatch(release):
             raise ValueError(
                 f"{release!r} is not an exact release such as 20260817.0; "
-                "names that move, such as latest or nightly, can't be pinned"
+                "names that move, such as latest, nightly or a day alone, can't be pinned"
             )
         return release
 
@@ -60,6 +63,9 @@ class GvisorSettings(Settings):
     def _url(cls, url: str) -> str:
         if not re.fullmatch(r"https?://[^\s'\"]+", url):
             raise ValueError(f"{url!r} is not an http or https address")
+        if "@" in url.split("/")[2]:
+            # It would show in the process list of the host, and in messages.
+            raise ValueError("the address holds a user name or a password: let the mirror serve these files to anyone")
         return url.rstrip("/")
 
     @field_validator("sha512")
@@ -81,6 +87,13 @@ class GvisorSettings(Settings):
             raise ValueError(f"release is missing; pinned are {', '.join(pins.load())}")
         if self.source == "distribution" and (self.release or self.sha512):
             raise ValueError("release and sha512 have no meaning with source = 'distribution'")
+        for architecture, artefacts in self.sha512.items():
+            pinned = pins.load().get(self.release or "", {}).get(architecture, {})
+            if any(pinned.get(artefact, digest) != digest for artefact, digest in artefacts.items()):
+                raise ValueError(
+                    f"sha512.{architecture} differs from the pins of {self.release} in bulkhead/pins.json; "
+                    f"a build of one's own is named with a label, such as {self.release}+ours"
+                )
         return self
 
     @property
@@ -118,6 +131,12 @@ def of(host: InventoryHost) -> GvisorSettings:
     Raises BulkheadError naming the host, the key and the reason for everything that is wrong.
     """
     settings = read(GvisorSettings, host, KEY)
+    if settings.source == "distribution" and "containerd" in engines(host):
+        raise BulkheadError(
+            f"{host.name}: {KEY}.source: Debian's and Ubuntu's package runsc holds no containerd-shim-runsc-v1, "
+            "so containerd cannot run it",
+            hint="Set gvisor.source = 'release', or leave containerd out of engines.",
+        )
     try:
         settings.runsc_flags()
         if settings.source == "release" and not settings.sha512:

@@ -112,7 +112,7 @@ class DockerProbes(Probes):
     def _run(self, name: str, runtime: str, program: str) -> int:
         chosen = "" if runtime == "default" else f"--runtime={runtime}"
         # SYSLOG lets the container read its own kernel's messages, and nothing else does.
-        self.run(f"docker run --detach --cap-add=SYSLOG --network=none --name={name} {chosen} {self.image} {program}")
+        self.run(f"docker run --detach --cap-add=SYSLOG --name={name} {chosen} {self.image} {program}")
         return int(self.run(f"docker inspect --format '{{{{.State.Pid}}}}' {name}"))
 
     def _inside(self, name: str, program: str) -> str:

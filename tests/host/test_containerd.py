@@ -20,6 +20,9 @@ pytestmark = pytest.mark.usefixtures("with_containerd")
 RUNSC = "io.containerd.runsc.v1"
 RUNC = "io.containerd.runc.v2"
 
+# runsc takes these from a container's annotations even without allow-flag-override.
+GVISOR_ANNOTATIONS = [f"dev.gvisor.flag.{name}" for name in ("host-uds", "strace", "debug", "mount-cgroup-v2")]
+
 # A verbose CRI StatusRequest, as gRPC frames it; the answer's map `info` holds CRI's effective configuration.
 ASK_CRI = """\
 printf '\\0\\0\\0\\0\\2\\10\\1' | curl --silent --show-error --max-time 20 --http2-prior-knowledge \
@@ -36,8 +39,8 @@ def test_daemon_finds_the_shim(host: Host) -> None:
     assert found == "/usr/local/bin/containerd-shim-runsc-v1", f"found {found or 'none'} in {path}"
 
 
-def test_handler_is_in_effect(host: Host) -> None:
-    """The running daemon's own configuration has the handler runsc."""
+def test_handler_is_in_effect(host: Host, described: InventoryHost) -> None:
+    """The running daemon's own configuration has the handler runsc, and the default that the inventory sets."""
     answer = base64.b64decode(host.check_output(ASK_CRI))
     assert answer, "CRI does not answer"
     info = [
@@ -50,19 +53,23 @@ def test_handler_is_in_effect(host: Host) -> None:
     assert handler is not None, "there is no handler runsc"
     assert handler["runtimeType"] == RUNSC
     assert handler["options"]["ConfigPath"] == "/etc/containerd/runsc.toml"
+    default = (described.data.get("containerd") or {}).get("default_runtime")
+    assert default in (None, config["containerd"]["defaultRuntimeName"])
 
 
 def test_no_annotation_reaches_runsc(host: Host) -> None:
     """No annotation of a pod or a container is passed on to runsc, which would take flags from it."""
     config = tomllib.loads(host.check_output("containerd config dump"))
-    handlers = [
-        plugin["containerd"]["runtimes"]["runsc"]
-        for plugin in config["plugins"].values()
-        if "runsc" in plugin.get("containerd", {}).get("runtimes", {})
-    ]
-    for handler in handlers:
-        passed = [*(handler.get("pod_annotations") or []), *(handler.get("container_annotations") or [])]
-        assert not [pattern for pattern in passed if fnmatch.fnmatch("dev.gvisor.flag.debug", pattern)]
+    for plugin in config["plugins"].values():
+        for name, handler in plugin.get("containerd", {}).get("runtimes", {}).items():
+            if handler.get("runtime_type") != RUNSC:
+                continue
+            passed = [*(handler.get("pod_annotations") or []), *(handler.get("container_annotations") or [])]
+            open_ = [
+                pattern for pattern in passed if any(fnmatch.fnmatch(flag, pattern) for flag in GVISOR_ANNOTATIONS)
+            ]
+            own = [pattern for pattern in passed if pattern.startswith("dev.gvisor")]
+            assert not open_ + own, f"the handler {name} passes on {', '.join(open_ + own)}"
 
 
 def test_shim_options(host: Host, described: InventoryHost) -> None:

@@ -10,6 +10,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
+import pytest
+
 from bulkhead.lab import LabState, lifecycle
 
 PROGRAMS = ("runsc", "containerd-shim-runsc-v1")
@@ -25,7 +27,7 @@ class Site:
         self._real = lifecycle.RELEASES / "release" / lab.gvisor.release / "x86_64"
         self._release = lab.gvisor.release
         if lab.gvisor.layout != "loose":
-            raise NotImplementedError("the lab's gVisor is a tarball: unpack it for these tests")
+            pytest.skip("the lab's gVisor is a tarball; these tests make releases of their own from loose files")
         site = self
 
         class Handler(http.server.SimpleHTTPRequestHandler):

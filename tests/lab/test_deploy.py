@@ -40,9 +40,11 @@ def test_first_run_is_predicted(converged: Machine, runs: Runs) -> None:
         " /usr/local/bin/containerd-shim-runsc-v1 /etc/containerd/runsc.toml /etc/docker/daemon.json"
         " && printf 'version = 2\\n' >/etc/containerd/config.toml && systemctl restart containerd docker"
     )
+    before = converged.sh("ls -A /opt /usr/local/bin /etc/containerd /etc/docker; cat /etc/containerd/config.toml")
     dry = runs.deploy("--dry").expect_success()
     assert dry.predicted == {f"Install runsc {runs.lab.gvisor.release}", *REGISTER}
-    assert converged.sh("ls -A /opt /usr/local/bin; cat /etc/containerd/config.toml").split("\n")[-1] == "version = 2"
+    after = converged.sh("ls -A /opt /usr/local/bin /etc/containerd /etc/docker; cat /etc/containerd/config.toml")
+    assert after == before
     real = runs.deploy().expect_success()
     assert real.changed == dry.predicted
     assert runs.deploy("--dry").expect_success().predicted == set()

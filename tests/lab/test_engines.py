@@ -75,7 +75,7 @@ def test_a_daemon_that_fails_gets_its_file_back(converged: Machine, runs: Runs) 
         "cp -a /etc/containerd/config.toml /root/right.toml && printf 'version = 2\\n' >/etc/containerd/config.toml"
         " && mkdir -p /etc/systemd/system/containerd.service.d"
         ' && printf \'[Service]\\nExecStartPre=/bin/sh -c "! grep runtimes.runsc /etc/containerd/config.toml"\\n'
-        "StartLimitIntervalSec=0\\n' >/etc/systemd/system/containerd.service.d/test.conf && systemctl daemon-reload"
+        "' >/etc/systemd/system/containerd.service.d/test.conf && systemctl daemon-reload"
         " && systemctl restart containerd"
     )
     try:

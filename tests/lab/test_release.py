@@ -76,12 +76,12 @@ def linking(site: Site, release: str) -> dict[str, str]:
 
 
 def without_shim(site: Site, release: str) -> dict[str, str]:
-    return site.put(release, {"gvisor.tar.bz2": tarball({"runsc": site.programs(release)["runsc"]})})
+    return site.put(release, {"gvisor.tar.bz2": tarball({"runsc": probe.program("x86_64")})})
 
 
 def incomplete_sidecars(site: Site, release: str) -> dict[str, str]:
-    programs = site.programs(release)
-    return site.put(release, {"gvisor.tar.bz2": tarball({**programs, "gvisor-bin/checkpointgofer": programs["runsc"]})})
+    files = {**site.programs(release), "gvisor-bin/checkpointgofer": probe.program("x86_64")}
+    return site.put(release, {"gvisor.tar.bz2": tarball(files)})
 
 
 @pytest.mark.parametrize(
@@ -127,13 +127,36 @@ def test_debian_13s_own_package_is_refused(converged: Machine, runs: Runs) -> No
     assert converged.run("dpkg-query -W runsc").returncode == 1
 
 
-def test_a_package_without_shim_is_refused_for_containerd(converged: Machine, runs: Runs) -> None:
-    """Debian's package holds no shim, so it is refused where containerd is to use it."""
-    before = converged.sh(INSTALLED)
+def test_an_installed_package_that_starts_nothing_is_refused(converged: Machine, runs: Runs) -> None:
+    """The same package, when it is there already, does not become Docker's runtime either."""
+    converged.sh("DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install runsc >/dev/null")
+    try:
+        before = converged.sh("cat /etc/docker/daemon.json")
+        deployed = runs.deploy(engines=["docker"], gvisor={"source": "distribution"})
+        assert deployed.status == 1
+        assert "/usr/bin/runsc cannot start a sandbox with its flags on this host's kernel (6.12" in deployed.output
+        assert "the new configuration was refused; nothing was changed" in deployed.output
+        assert converged.sh("cat /etc/docker/daemon.json") == before
+    finally:
+        converged.sh("DEBIAN_FRONTEND=noninteractive apt-get -qq -y purge runsc >/dev/null")
+        runs.deploy().expect_success()
+
+
+def test_flags_that_start_nothing_are_refused(converged: Machine, runs: Runs) -> None:
+    """Flags with which this runsc starts no sandbox here reach neither engine."""
+    before = converged.sh("cat /etc/docker/daemon.json /etc/containerd/runsc.toml")
+    deployed = runs.deploy(gvisor=runs.gvisor(flags={"overlay2": "root:dir=/nonexistent"}))
+    assert deployed.status == 1
+    assert "cannot start a sandbox with its flags" in deployed.output
+    assert converged.sh("cat /etc/docker/daemon.json /etc/containerd/runsc.toml") == before
+
+
+def test_a_package_without_shim_is_refused_for_containerd(runs: Runs) -> None:
+    """Debian's package holds no shim, so it is refused for containerd before anything connects."""
     deployed = runs.deploy(gvisor={"source": "distribution"})
     assert deployed.status == 1
     assert "holds no containerd-shim-runsc-v1" in deployed.output
-    assert converged.sh(INSTALLED) == before
+    assert "Connected" not in deployed.output
 
 
 def test_upgrade_and_back(converged: Machine, runs: Runs, site: Site) -> None:

@@ -30,10 +30,10 @@ CASES = {
         frozenset({"gvisor.nothing_shadows_runsc"}),
         undo="rm /usr/local/sbin/runsc",
     ),
-    "runsc with another byte": Sabotage(
+    "runsc of another release": Sabotage(
         # A new file under the same name: the one that sandboxes run from can't be written to.
-        "cd /opt/gvisor/current/ && cp runsc new && printf x >>new && mv new runsc",
-        frozenset({"gvisor.programs_are_untouched"}),
+        "cd /opt/gvisor/current/ && sed s/release-20/release-21/ runsc >new && chmod 755 new && mv new runsc",
+        frozenset({"gvisor.runsc_is_the_one_asked_for", "gvisor.programs_are_untouched"}),
         INSTALL,
     ),
     "shim not executable": Sabotage(
@@ -52,6 +52,12 @@ CASES = {
         frozenset({"containerd.handler_is_in_effect"}),
         CONTAINERD,
     ),
+    "annotations passed on": Sabotage(
+        'sed -i \'s/^  runtime_type = "io.containerd.runsc.v1"/&\\n  pod_annotations = ["dev.gvisor.flag.*"]/\''
+        " /etc/containerd/config.toml && systemctl restart containerd",
+        frozenset({"containerd.no_annotation_reaches_runsc"}),
+        CONTAINERD,
+    ),
     "shim told to log everything": Sabotage(
         "echo 'debug = \"true\"' >>/etc/containerd/runsc.toml",
         frozenset({"containerd.shim_options"}),
@@ -62,10 +68,17 @@ CASES = {
         frozenset({"docker.runtime_arguments"}),
         DOCKER,
     ),
+    "runc in runsc's place": Sabotage(
+        'sed -i \'s,"path": "/usr/local/bin/runsc","path": "/usr/bin/runc",; s/"--[^"]*",*//\' /etc/docker/daemon.json'
+        " && systemctl reload docker && sleep 3",
+        frozenset({"docker.runtime_arguments", "docker.sandbox_is_gvisor", "docker.sandbox_from_outside"}),
+        DOCKER,
+    ),
     "default runtime changed": Sabotage(
         'sed -i \'s/"default-runtime": "runsc"/"default-runtime": "runc"/\' /etc/docker/daemon.json'
         " && systemctl reload docker && sleep 3",
-        frozenset({"docker.default_runtime"}),
+        # The container for which nobody names a runtime is then no sandbox either.
+        frozenset({"docker.default_runtime", "docker.sandbox_is_gvisor", "docker.sandbox_from_outside"}),
         DOCKER,
     ),
 }

@@ -146,11 +146,12 @@ def test_the_named_directory_comes_first(loose: Path, step: Step, monkeypatch: p
     assert find("trixie", step).state.origin == "directory"
 
 
-def test_a_runsc_without_a_release_gets_a_label(loose: Path) -> None:
+def test_a_runsc_that_names_no_release_is_refused(loose: Path) -> None:
     (loose / "runsc").write_text("#!/bin/sh\necho runsc version VERSION_MISSING\n")
-    release = release_of(loose / "runsc")
-    assert release.endswith(".0+dir")
-    assert release[:8].isdigit()
+    with pytest.raises(BulkheadError) as error:
+        release_of(loose / "runsc")
+    assert error.value.message == f"{loose}/runsc: 'runsc --version' names no release"
+    assert "release-20260817.0+ours" in error.value.hint
 
 
 # --- the release site ------------------------------------------------------------------------------------------------
@@ -203,7 +204,7 @@ def test_a_release_that_the_site_lacks_is_no_error(site: Path, step: Step) -> No
 def nothing_but_the_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    monkeypatch.setattr(gvisor_origin, "SITE", "http://127.0.0.1:9")
+    monkeypatch.setattr(gvisor_origin, "OFFICIAL_SITE", "http://127.0.0.1:9")
 
 
 @pytest.mark.usefixtures("nothing_but_the_distribution")
