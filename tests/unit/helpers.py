@@ -1,0 +1,127 @@
+"""What several groups of unit tests share: a host, a runtime, a real `sh`, a real web server."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from bulkhead import look
+from bulkhead.inventory import InventoryHost
+from bulkhead.runtime import Runtime
+
+USER = pwd.getpwuid(os.getuid()).pw_name
+GROUP = grp.getgrgid(os.getgid()).gr_name
+
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
+
+RUNSC = Runtime(
+    name="runsc",
+    runtime_type="io.containerd.runsc.v1",
+    binary="/usr/local/bin/runsc",
+    options_type="io.containerd.runsc.v1.options",
+    config_path="/etc/containerd/runsc.toml",
+    config={"network": "sandbox"},
+    arguments=("--network=sandbox",),
+)
+
+
+def gvisor_host(**data: Any) -> InventoryHost:
+    """A host of `gvisor_hosts` with these data and the rest as in the example inventory."""
+    described = {"engines": ["containerd", "docker"], "gvisor": {"release": "20260817.0"}, **data}
+    return InventoryHost("agents-1", frozenset({"gvisor_hosts"}), described)
+
+
+def sh(script: str | bytes, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    """Feed `script` to a real shell on standard input, as a run does."""
+    data = script.encode() if isinstance(script, str) else script
+    result = subprocess.run(["sh"], input=data, capture_output=True, timeout=timeout)
+    return subprocess.CompletedProcess(
+        result.args, result.returncode, result.stdout.decode(errors="replace"), result.stderr.decode(errors="replace")
+    )
+
+
+def looked(*needs: look.Need) -> look.Look:
+    """A real look at this machine."""
+    return look.parse(sh(look.script(needs)).stdout, needs)
+
+
+def found(path: object) -> look.FoundFile | None:
+    """What a real look finds at `path`."""
+    return looked(look.File(str(path))).files[str(path)]
+
+
+def outputs(texts: Mapping[str, str | bytes], **statuses: int) -> look.Look:
+    """A look in which the commands printed `texts`; `statuses` (dots as `_`) are those that are not 0."""
+    return look.Look(
+        files={},
+        outputs={
+            name: look.Output(
+                statuses.get(name.replace(".", "_"), 0), text.encode() if isinstance(text, str) else text, b""
+            )
+            for name, text in texts.items()
+        },
+    )
+
+
+@dataclass
+class Site:
+    """A web site: path → what it answers, and the paths that were asked for."""
+
+    url: str
+    pages: dict[str, bytes | Callable[[BaseHTTPRequestHandler], None]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def website() -> Iterator[Site]:
+    """A real HTTP server on this machine."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            site.asked.append(self.path)
+            page = site.pages.get(self.path)
+            if page is None:
+                self.send_error(404)
+            elif callable(page):
+                page(self)
+            else:
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(page)))
+                self.end_headers()
+                self.wfile.write(page)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        site = Site(f"http://127.0.0.1:{server.server_port}")
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield site
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def broken_off(page: bytes, length: int) -> Callable[[BaseHTTPRequestHandler], None]:
+    """An answer that promises `length` bytes and ends after `page`."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(length))
+        handler.end_headers()
+        handler.wfile.write(page)
+        handler.close_connection = True
+
+    return answer
