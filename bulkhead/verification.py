@@ -57,8 +57,12 @@ class Results:
 
     @property
     def passed(self) -> bool:
-        """Whether something was checked, and nothing failed. Skipped checks don't count as passed, nor as failed."""
-        return not self.errors and self.count("failed") == 0 and self.count("passed") > 0
+        """Whether something was checked on every host, and nothing failed.
+
+        A skipped check counts neither as passed nor as failed.
+        """
+        checked = {check.host: self.count("passed", check.host) for check in self.checks}
+        return not self.errors and bool(checked) and all(checked.values()) and self.count("failed") == 0
 
     def count(self, outcome: str, host: str | None = None) -> int:
         """How many checks had this outcome."""

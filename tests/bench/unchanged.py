@@ -26,7 +26,7 @@ from bulkhead.lab.state import MachineState
 from bulkhead.progress import Steps, stdout
 
 ANSIBLE = "ansible-core==2.19.14"
-ROUNDS = 5
+ROUNDS = 3
 CONNECT = "pyinfra, connecting alone"
 PLAYBOOK = Path(__file__).parent / "ansible" / "playbook.yml"
 
@@ -100,9 +100,9 @@ def _ansible(lab: LabState, machine: MachineState, directory: Path) -> list[str]
         "release": lab.gvisor.release,
         "base_url": lab.gvisor.base_url,
         "sha512": lab.gvisor.sha512,
-        "runsc_toml": _ssh(machine, "cat /etc/containerd/runsc.toml"),
-        "config_toml": _ssh(machine, "cat /etc/containerd/config.toml"),
-        "daemon_json": _ssh(machine, "cat /etc/docker/daemon.json"),
+        "runsc_toml": _ssh(machine, "sudo cat /etc/containerd/runsc.toml"),
+        "config_toml": _ssh(machine, "sudo cat /etc/containerd/config.toml"),
+        "daemon_json": _ssh(machine, "sudo cat /etc/docker/daemon.json"),
     }
     (directory / "variables.json").write_text(json.dumps(variables))
     (directory / "hosts").write_text(
