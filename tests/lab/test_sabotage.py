@@ -22,6 +22,7 @@ class Sabotage:
     failing: frozenset[str]
     repaired_by: str | None = None
     undo: str = ""
+    long: bool = False
 
 
 CASES = {
@@ -57,11 +58,13 @@ CASES = {
         " /etc/containerd/config.toml && systemctl restart containerd",
         frozenset({"containerd.no_annotation_reaches_runsc"}),
         CONTAINERD,
+        long=True,
     ),
     "shim told to log everything": Sabotage(
         "echo 'debug = \"true\"' >>/etc/containerd/runsc.toml",
         frozenset({"containerd.shim_options"}),
         CONTAINERD,
+        long=True,
     ),
     "runtimeArgs altered": Sabotage(
         "sed -i s/--net-raw=false/--net-raw=true/ /etc/docker/daemon.json && systemctl reload docker && sleep 3",
@@ -73,6 +76,7 @@ CASES = {
         " && systemctl reload docker && sleep 3",
         frozenset({"docker.runtime_arguments", "docker.sandbox_is_gvisor", "docker.sandbox_from_outside"}),
         DOCKER,
+        long=True,
     ),
     "default runtime changed": Sabotage(
         'sed -i \'s/"default-runtime": "runsc"/"default-runtime": "runc"/\' /etc/docker/daemon.json'
@@ -80,11 +84,15 @@ CASES = {
         # The container for which nobody names a runtime is then no sandbox either.
         frozenset({"docker.default_runtime", "docker.sandbox_is_gvisor", "docker.sandbox_from_outside"}),
         DOCKER,
+        long=True,
     ),
 }
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=name, marks=[pytest.mark.long] * case.long) for name, case in CASES.items()],
+)
 def test_exactly_the_matching_checks_fail(converged: Machine, runs: Runs, case: Sabotage) -> None:
     """The verification sees what was broken, and a run of the deploy mends it."""
     converged.sh(case.script)
