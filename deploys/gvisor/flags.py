@@ -204,6 +204,9 @@ DEFAULTS: dict[str, str] = {
 }
 """What untrusted tenants get. Written out even where runsc has the same default, so that an upgrade changes nothing."""
 
+# Younger than their flags are these values: runsc of 20221219 takes root:self for the name of a directory.
+_YOUNG_DEFAULTS = {"overlay2": SEEN_2026}
+
 _FORMS = {
     "bool": r"true|false",
     "int": r"-?\d+",
@@ -226,7 +229,7 @@ def resolve(chosen: Mapping[str, bool | int | str], allowed: Mapping[str, str], 
     if problems:
         raise BulkheadError("\n".join(problems))
     date = release[:8]
-    defaults = {name: value for name, value in DEFAULTS.items() if FLAGS[name].since <= date}
+    defaults = {name: value for name, value in DEFAULTS.items() if _YOUNG_DEFAULTS.get(name, FLAGS[name].since) <= date}
     return dict(sorted({**defaults, **{name: text(value) for name, value in chosen.items()}}.items()))
 
 

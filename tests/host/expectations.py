@@ -21,8 +21,8 @@ FLAGS = {
     "host-settings": "enforce",
 }
 
-# Those that runsc before 2026 doesn't know, as distributions package it.
-YOUNG_FLAGS = {"allow-packet-socket-write", "allow-suid", "character-device-policy", "host-settings"}
+# Those that runsc before 2026 doesn't know, or with other values, as distributions package it.
+YOUNG_FLAGS = {"allow-packet-socket-write", "allow-suid", "character-device-policy", "host-settings", "overlay2"}
 
 
 def gvisor(described: InventoryHost) -> dict[str, object]:

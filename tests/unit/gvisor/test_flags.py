@@ -44,7 +44,6 @@ def test_an_older_runsc_gets_the_defaults_that_it_knows(release: str) -> None:
         "net-raw": "false",
         "network": "sandbox",
         "oci-seccomp": "true",
-        "overlay2": "root:self",
     }
 
 
@@ -63,7 +62,6 @@ def test_the_defaults_are_sorted_and_changed_by_what_is_chosen() -> None:
         "--net-raw=false",
         "--network=none",
         "--oci-seccomp=true",
-        "--overlay2=root:self",
         "--platform=systrap",
     ]
 
