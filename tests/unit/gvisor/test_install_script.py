@@ -484,8 +484,10 @@ def test_a_directory_in_the_way_of_the_link(new_host: Host) -> None:
     status, said = new_host.install(new_host.publish(runsc=runsc(), shim=elf("exit 0")))
     assert (status, said) == (
         1,
-        f"bulkhead: {new_host.bin}/runsc is a directory: move it away, then run again\n",
+        f"bulkhead: {new_host.bin}/runsc is a directory: move it away, then run again; the installation is as it was\n",
     )
+    assert not (new_host.root / "current").is_symlink()
+    assert new_host.site.asked == []
 
 
 def test_what_an_interrupted_run_left_is_removed(host: Host) -> None:
