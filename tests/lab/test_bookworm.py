@@ -38,7 +38,10 @@ def test_the_distributions_package(bookworm: tuple[Machine, Runs]) -> None:
 
 
 def test_a_release(bookworm: tuple[Machine, Runs]) -> None:
-    """A release takes the package's place under both engines, and is proved."""
+    """A release takes the package's place; the verification finds that containerd 1.6 can't start its shim.
+
+    The shim of September 2026 answers with its start-up parameters as JSON, which containerd reads from 1.7 on.
+    """
     machine, runs = bookworm
     if runs.lab.gvisor.origin == "distribution":
         pytest.skip("no gVisor release for the lab here: no directory, no site, no Go")
@@ -46,4 +49,8 @@ def test_a_release(bookworm: tuple[Machine, Runs]) -> None:
     runs.deploy(**settings).expect_success()
     assert machine.sh("containerd --version").split()[2].startswith("1.6.")
     assert runs.deploy(**settings).expect_success().changed == set()
-    assert set(runs.verify(**settings).values()) == {"passed"}
+    outcomes = runs.verify(**settings)
+    assert {name for name, outcome in outcomes.items() if outcome != "passed"} == {
+        "containerd.sandbox_is_gvisor",
+        "containerd.sandbox_from_outside",
+    }
