@@ -1,0 +1,170 @@
+"""Get daemons' binaries without installing anything: out of Debian's packages, or built from Go modules.
+
+Each binary is kept in `oracles` of Bulkhead's cache, below its version. What is kept is used without network; removing
+a folder there fetches anew, Debian's then current version included. A binary is renamed into place when it is whole,
+and a lock keeps two test runs from building the same one side by side.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bulkhead.errors import BulkheadError
+from bulkhead.lab import apt_sources, files, packages, paths
+from bulkhead.lab.gvisor_origin import GO_MINIMUM, go_version
+from bulkhead.progress import run
+
+OS_RELEASE = Path("/etc/os-release")
+
+# The machine's own apt configuration is read before this one and stays in force (proxies, credentials), but for what
+# would reach outside of the private root, or hide a package (pins), or weaken the check of signatures.
+APT_CONFIGURATION = """\
+Dir::State "{root}/state";
+Dir::State::status "/dev/null";
+Dir::Cache "{root}/cache";
+Dir::Etc::sourcelist "{root}/debian.sources";
+Dir::Etc::sourceparts "/dev/null";
+Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferencesparts "/dev/null";
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear Acquire::IndexTargets::deb::DEP-11;
+Acquire::Languages "none";
+Acquire::AllowInsecureRepositories "false";
+APT::Get::AllowUnauthenticated "false";
+APT::Update::Error-Mode "any";
+"""
+APT_HINT = (
+    "It needs this machine's Debian mirror. If apt lacks the public key of a newer release, bring the package "
+    "debian-archive-keyring up to date: its updates carry the keys of the releases after it."
+)
+
+GO_PACKAGE = "github.com/containerd/containerd/v2/cmd/containerd"
+GO_VERSION_SYMBOL = "github.com/containerd/containerd/v2/version.Version"
+GO_REQUIREMENT = re.compile(r"github\.com/containerd/containerd/v2 (v\d+\.\d+\.\d+\S*)")
+GO_ENVIRONMENT = {"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": ""}
+
+
+@dataclass(frozen=True)
+class Binary:
+    """A binary that is kept, and the version that its package or module says."""
+
+    path: Path
+    version: str
+
+
+def from_debian(suite: str, package: str, program: str) -> Binary:
+    """`program` out of the Debian release `suite`'s `package`, from this machine's own mirror; apt checks signatures.
+
+    Raises BulkheadError when nothing is kept and it can't be fetched.
+    """
+    folder = _oracles() / "debian" / suite / package
+    if kept := _kept(folder, program):
+        return kept
+    with _locked():
+        if kept := _kept(folder, program):
+            return kept
+        with tempfile.TemporaryDirectory(prefix=".apt-", dir=_oracles()) as private:
+            version, unpacked = _unpack(suite, package, Path(private))
+            found = sorted(path for path in unpacked.glob(f"usr/*bin/{program}") if path.is_file())
+            if not found:
+                raise BulkheadError(f"{package} {version} of Debian {suite} has no program {program}")
+            return _keep(found[0], folder / version / program)
+
+
+def from_module(module: Path) -> Binary | None:
+    """containerd built from the Go module whose go.mod and go.sum lie in `module`; None without a Go that can.
+
+    Raises BulkheadError when the module pins nothing, or the build fails.
+    """
+    requirements = (module / "go.mod").read_text()
+    match = GO_REQUIREMENT.search(requirements)
+    if match is None:
+        raise BulkheadError(f"{module / 'go.mod'} requires no containerd", hint="Restore the file.")
+    recipe = hashlib.sha256((requirements + (module / "go.sum").read_text()).encode()).hexdigest()[:12]
+    target = _oracles() / "go" / recipe / match[1] / "containerd"
+    if target.exists():
+        return Binary(target, match[1])
+    if not _go_can(module):
+        return None
+    with _locked():
+        if not target.exists():
+            with files.replacing(target) as partial:
+                run(
+                    [
+                        *("go", "build", "-mod=readonly", "-trimpath", "-o", partial),
+                        *("-ldflags", f"-s -w -X {GO_VERSION_SYMBOL}={match[1]}", GO_PACKAGE),
+                    ],
+                    log=_log(),
+                    cwd=module,
+                    env=GO_ENVIRONMENT,
+                    hint="The build needs the modules that go.mod names, from wherever this machine's Go gets them.",
+                )
+    return Binary(target, match[1])
+
+
+def _oracles() -> Path:
+    return paths.cache() / "oracles"
+
+
+def _log() -> Path:
+    return _oracles() / "fetch.log"
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    _oracles().mkdir(parents=True, exist_ok=True)
+    with (_oracles() / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _kept(folder: Path, program: str) -> Binary | None:
+    """The one that was kept last, if any."""
+    there = sorted(folder.glob(f"*/{program}"), key=lambda path: path.stat().st_mtime)
+    return Binary(there[-1], there[-1].parent.name) if there else None
+
+
+def _keep(source: Path, target: Path) -> Binary:
+    with files.replacing(target) as partial:
+        shutil.copyfile(source, partial)
+        partial.chmod(0o755)
+    return Binary(target, target.parent.name)
+
+
+def _unpack(suite: str, package: str, private: Path) -> tuple[str, Path]:
+    """The version of `suite`'s `package` and where it is unpacked, all below `private`."""
+    codename = packages.codename(OS_RELEASE.read_text())
+    source = apt_sources.for_suite(apt_sources.read(), codename, suite)[0]
+    for folder in ("state/lists/partial", "cache/archives/partial", "package"):
+        (private / folder).mkdir(parents=True)
+    (private / "debian.sources").write_text(packages.deb822(source))
+    configuration = private / "apt.conf"
+    configuration.write_text(APT_CONFIGURATION.format(root=private))
+    apt_get = ("apt-get", "--quiet", "--config-file", configuration)
+    run([*apt_get, "update"], log=_log(), hint=APT_HINT)
+    run([*apt_get, "download", package], log=_log(), cwd=private / "package", hint=APT_HINT)
+    (archive,) = (private / "package").glob("*.deb")
+    version = run(["dpkg-deb", "--field", archive, "Version"], log=_log()).strip()
+    unpacked = private / "unpacked"
+    run(["dpkg-deb", "--extract", archive, unpacked], log=_log())
+    return version, unpacked
+
+
+def _go_can(module: Path) -> bool:
+    """Whether there is a Go that is new enough for `module`, or that gets itself one that is."""
+    if go_version() < GO_MINIMUM:
+        return False
+    answer = subprocess.run(
+        ["go", "list", "-m"], cwd=module, env={**os.environ, **GO_ENVIRONMENT}, capture_output=True, timeout=600
+    )
+    return answer.returncode == 0
