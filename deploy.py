@@ -13,3 +13,4 @@ from deploys import containerd, docker, gvisor
 gvisor.deploy()
 containerd.deploy()
 docker.deploy()
+gvisor.remove()

@@ -9,13 +9,22 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import itertools
 import pkgutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from bulkhead.errors import BulkheadError
-from bulkhead.inventory import GVISOR_HOSTS, LEGACY_HOSTS, InventoryHost, refuse_mixed_groups
-from bulkhead.look import Need
+from bulkhead.inventory import (
+    ALLOW_RUNNING,
+    GVISOR_HOSTS,
+    LEGACY_HOSTS,
+    InventoryHost,
+    allow_running,
+    refuse_mixed_groups,
+)
+from bulkhead.look import Look, Need
+from bulkhead.runtime import RUNC, Runtime
 
 
 @dataclass(frozen=True)
@@ -31,13 +40,14 @@ class Capability:
     validate: Callable[[InventoryHost], object]
     needs: Callable[[InventoryHost], Sequence[Need]]
     wanted: Callable[[InventoryHost], bool] = lambda _: True
+    runtimes: Callable[[InventoryHost, Look | None], Sequence[Runtime]] = lambda host, look: ()  # noqa: ARG005
 
     def applies(self, host: InventoryHost) -> bool:
         """Whether `host` gets this capability: by its group, and by its settings where these can leave it out."""
         return bool(self.groups & host.groups) and self.wanted(host)
 
 
-KEYS = ("engines", "gvisor", "containerd", "docker")
+KEYS = ("engines", "gvisor", "containerd", "docker", "runtimes", ALLOW_RUNNING)
 """The keys of the inventory that Bulkhead reads; all others are pyinfra's, or a deploy's of the user's own."""
 
 _registered: dict[str, Capability] = {}
@@ -70,11 +80,10 @@ def check_inventory(hosts: Iterable[InventoryHost]) -> None:
     capabilities = discover()
     for host in hosts:
         problems += _misspelled(host)
-        for capability in capabilities:
-            if not capability.groups & host.groups:
-                continue
+        applying = [capability.validate for capability in capabilities if capability.groups & host.groups]
+        for validate in (*applying, allow_running):
             try:
-                capability.validate(host)
+                validate(host)
             except BulkheadError as error:
                 problems += [line for line in error.message.splitlines() if line not in problems]
                 hints += [error.hint] if error.hint and error.hint not in hints else []
@@ -89,6 +98,9 @@ def _misspelled(host: InventoryHost) -> list[str]:
         groups = ", ".join(sorted(host.groups - {"all"})) or "no group"
         problems.append(f"{host.name}: is in {groups}, but neither in {GVISOR_HOSTS} nor in {LEGACY_HOSTS}")
     for key in host.data:
+        if not isinstance(key, str):
+            problems.append(f"{host.name}: {key!r}: a setting's name is a text")
+            continue
         near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.8)
         if near and key not in KEYS:
             problems.append(f"{host.name}: {key}: unknown setting (did you mean {near[0]}?)")
@@ -98,3 +110,31 @@ def _misspelled(host: InventoryHost) -> list[str]:
 def needs_of(host: InventoryHost) -> list[Need]:
     """All that one look at `host` must bring for the capabilities that apply to it."""
     return [need for capability in discover() if capability.applies(host) for need in capability.needs(host)]
+
+
+def runtimes_of(host: InventoryHost, engine: str, look: Look | None = None) -> list[Runtime]:
+    """The runtimes that `engine` gets on `host`, from all capabilities that apply to it, in the order of their names.
+
+    Raises BulkheadError when two of them have the same name.
+    """
+    brought = [
+        runtime
+        for capability in discover()
+        if capability.applies(host)
+        for runtime in capability.runtimes(host, look)
+        if engine in runtime.engines
+    ]
+    names = sorted(runtime.name for runtime in brought)
+    for one, next_ in itertools.pairwise(names):
+        if one == next_:
+            raise BulkheadError(f"{host.name}: two runtimes are named {one!r}", hint="Give one of them another name.")
+    return sorted(brought, key=lambda runtime: runtime.name)
+
+
+def refuse_unknown_runtime(host: InventoryHost, engine: str, name: str | None) -> None:
+    """Raise BulkheadError when `host` has no runtime `name`, which the inventory makes the default of `engine`."""
+    known = [RUNC, *(runtime.name for runtime in runtimes_of(host, engine))]
+    if name not in (None, *known):
+        raise BulkheadError(
+            f"{host.name}: {engine}.default_runtime: {name!r} is not a runtime of this host ({', '.join(known)})"
+        )

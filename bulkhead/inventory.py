@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from os.path import normpath
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from bulkhead.errors import BulkheadError
 
@@ -28,6 +30,15 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+
+def _absolute(path: str) -> str:
+    if not re.fullmatch(r"(/[^/\s\"'\\]+)+", path) or normpath(path) != path or not path.isprintable():
+        raise ValueError(f"{path!r} is not an absolute path")
+    return path
+
+
+AbsolutePath = Annotated[str, AfterValidator(_absolute)]
+"""A path on a host, as scripts and other formats take it: no `..`, no blanks, no quotes, nothing doubled."""
 
 S = TypeVar("S", bound=Settings)
 
@@ -83,6 +94,20 @@ def engines(host: InventoryHost) -> frozenset[str]:
         if engine not in ENGINES:
             raise BulkheadError(f"{host.name}: engines: {engine!r} is none of {known}")
     return frozenset(value)
+
+
+ALLOW_RUNNING = "allow_running"
+
+
+def allow_running(host: InventoryHost) -> bool:
+    """Whether the inventory lets a runtime be taken away while containers run under it.
+
+    Raises BulkheadError when the setting is neither true nor false.
+    """
+    value = host.data.get(ALLOW_RUNNING, False)
+    if not isinstance(value, bool):
+        raise BulkheadError(f"{host.name}: {ALLOW_RUNNING}: expected True or False, found {value!r}")
+    return value
 
 
 def refuse_mixed_groups(hosts: Iterable[InventoryHost]) -> None:

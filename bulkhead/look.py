@@ -166,6 +166,33 @@ def parse(output: str, needs: Sequence[Need]) -> Look:
     return Look(files, outputs)
 
 
+def archived(archive: bytes) -> dict[str, FoundFile]:
+    """Path → file of a tar archive of absolute paths that a command printed; nothing for no output.
+
+    Raises BulkheadError when the archive is not whole.
+    """
+    if not archive:
+        return {}
+    try:
+        if not archive.endswith(_END):
+            raise EOFError("its end is missing")
+        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as opened:
+            members = {member.name: member for member in opened.getmembers()}
+            content = {name: _read(opened, member) for name, member in members.items() if member.isfile()}
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise BulkheadError(f"the host's answer is not whole ({error})") from error
+    return {f"/{name}": _file(member, content) for name, member in members.items()}
+
+
+def flag_value(arguments: Sequence[str], *flags: str) -> str | None:
+    """The value of the first of `flags` on a command line, as `--flag=value` or `--flag value`; None without one."""
+    for one, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        flag, equals, value = one.partition("=")
+        if flag in flags:
+            return value if equals else following
+    return None
+
+
 def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     stream = archive.extractfile(member)
     return stream.read() if stream else b""

@@ -25,6 +25,9 @@ from bulkhead.look import PATH, FoundFile
 from bulkhead.templates import render, whole
 
 LOCK = "/run/bulkhead.lock"
+SCRATCH = "/var/lib/bulkhead"
+"""Bulkhead's own directory on a host: its records, and temporary files of a run (`tmp.XXXXXX`)."""
+
 LOCK_WAIT = 120
 """Seconds that a run waits for another one on the same host."""
 
@@ -33,14 +36,14 @@ BACKUP_SUFFIX = "~bulkhead"
 
 @dataclass(frozen=True)
 class Write:
-    """A file as it should be.
+    """A file as it should be; `content` is None where there should be none.
 
     `found` is what the look saw there: the write is refused if it has changed since. `backup` keeps the previous
     content as `path~bulkhead`; say so for every file that a user may have written.
     """
 
     path: str
-    content: bytes
+    content: bytes | None
     found: FoundFile | None
     mode: int = 0o644
     owner: str = "root"
@@ -50,9 +53,14 @@ class Write:
     @property
     def changes(self) -> bool:
         """Whether the file on the host differs from this."""
-        return self.found is None or (
-            (self.found.kind, self.found.content, self.found.mode, self.found.owner, self.found.group)
-            != ("file", self.content, self.mode, self.owner, self.group)
+        if self.content is None or self.found is None:
+            return (self.content is None) != (self.found is None)
+        return (self.found.kind, self.found.content, self.found.mode, self.found.owner, self.found.group) != (
+            "file",
+            self.content,
+            self.mode,
+            self.owner,
+            self.group,
         )
 
     @property
@@ -76,7 +84,7 @@ class Write:
         return self.found.digest if self.found else "absent"
 
 
-def user_file(path: str, content: bytes, found: FoundFile | None) -> Write:
+def user_file(path: str, content: bytes | None, found: FoundFile | None) -> Write:
     """A Write for a file that belongs to the user: its owner and mode stay, its previous content is kept.
 
     Raises BulkheadError when something other than a regular file is in the way.
@@ -105,7 +113,8 @@ class Change:
 
     `check`, `activate` and `prove` are shell snippets; each prints its reason on stderr and fails when it isn't
     satisfied. In `check`, `$candidate_0`, `$candidate_1` … are the staged files in the order of `writes`. `restore`
-    makes the previous files effective again after a failure; where it is empty, `activate` does.
+    makes the previous files effective again after a failure; where it is empty, `activate` does. Once all is proved
+    `obsolete`, which are ours, are removed, and `settled` are written: what must not be said before it is so.
     """
 
     writes: Sequence[Write] = field(default=())
@@ -113,16 +122,24 @@ class Change:
     activate: str = ""
     prove: str = ""
     restore: str = ""
+    obsolete: Sequence[str] = field(default=())
+    settled: Sequence[Write] = field(default=())
+
+    @property
+    def changes(self) -> bool:
+        """Whether a file on the host differs from what it should be."""
+        return any(write.changes for write in (*self.writes, *self.settled))
 
 
 def preamble_values() -> dict[str, Any]:
     """What `templates/host/preamble.sh.j2` needs: every script that changes a host begins with it."""
-    return {"path": PATH, "lock": LOCK, "lock_wait": LOCK_WAIT}
+    return {"path": PATH, "lock": LOCK, "lock_wait": LOCK_WAIT, "scratch": SCRATCH}
 
 
 def script(change: Change) -> str:
     """The whole script for one Change; feed it to `sh` on standard input."""
     writes = [write for write in change.writes if write.changes]
+    settled = [write for write in change.settled if write.changes]
     return whole(
         render(
             "host/put.sh.j2",
@@ -130,6 +147,7 @@ def script(change: Change) -> str:
             change=change,
             all_writes=list(change.writes),
             writes=writes,
-            directories=list(dict.fromkeys(write.directory for write in writes)),
+            settled=settled,
+            directories=list(dict.fromkeys(write.directory for write in (*writes, *settled))),
         )
     )

@@ -1,7 +1,8 @@
 """containerd: the runtimes registered in its configuration, and in effect.
 
-`settings` is the inventory's part, `config` merges `config.toml`, `facts` says what is read from a host, and `deploy`
-is the operation.
+`settings` is the inventory's part, `distributions` where each keeps its files, `config` merges `config.toml` and
+`template` what k3s and RKE2 make theirs from, `files` decides which of them get the runtimes, `facts` says what is read
+from a host, and `deploy` is the operation.
 """
 
 from deploys.containerd.deploy import deploy

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from bulkhead.errors import BulkheadError
-from bulkhead.inventory import InventoryHost, Settings, engines, read
-from deploys.gvisor import runtime as gvisor
+from typing import Literal
+
+from bulkhead.capability import refuse_unknown_runtime
+from bulkhead.inventory import AbsolutePath, InventoryHost, Settings, engines, read
+from deploys.containerd import config
 
 KEY = "containerd"
 
@@ -19,6 +21,18 @@ class ContainerdSettings(Settings):
     allow_restart: bool = False
     """Whether containerd may be restarted where its unit kills all containers with it (`KillMode` is not `process`)."""
 
+    enable_cri: bool = False
+    """Whether CRI is switched on where the configuration has it in `disabled_plugins`."""
+
+    distribution: Literal["containerd", "k3s", "rke2", "k0s"] | None = None
+    """Which containerd of the host is meant; needed only where it has several."""
+
+    config_file: AbsolutePath = config.PATH
+    """The file that the daemon reads, where its unit names another one (`--config`)."""
+
+    data_dir: AbsolutePath | None = None
+    """The directory of k3s, RKE2 or k0s, where it is not the usual one (`--data-dir`)."""
+
 
 def of(host: InventoryHost) -> ContainerdSettings:
     """The containerd settings of a host.
@@ -27,9 +41,5 @@ def of(host: InventoryHost) -> ContainerdSettings:
     """
     engines(host)
     settings = read(ContainerdSettings, host, KEY)
-    if settings.default_runtime not in (None, "runc", gvisor.NAME):
-        raise BulkheadError(
-            f"{host.name}: {KEY}.default_runtime: {settings.default_runtime!r} is not a runtime of this host "
-            f"({gvisor.NAME}, runc)"
-        )
+    refuse_unknown_runtime(host, KEY, settings.default_runtime)
     return settings

@@ -1,77 +1,113 @@
-"""Docker's `daemon.json` with our runtimes in it; all other keys and their order stay. Pure, no I/O."""
+"""Docker's `daemon.json` with our runtimes in it; every other byte stays as it is. Pure, no I/O."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bulkhead.errors import BulkheadError
+from bulkhead.registration import JSON, Record, Setting, apply, in_file
 from bulkhead.runtime import Runtime
 
 PATH = "/etc/docker/daemon.json"
+RUNTIMES, DEFAULT = "runtimes", "default-runtime"
 
+SHIM_VERSION = (23, 0)
+"""The first release that can start a containerd shim by itself (Docker Engine 23.0 release notes)."""
 
-def parse(text: str) -> dict[str, Any]:
-    """The configuration in `text`; empty text is an empty configuration, as dockerd reads it.
-
-    Raises BulkheadError with line and column when it is not JSON, not an object, or names a key twice: of two equal
-    keys dockerd takes one and a reader sees the other.
-    """
-    if not text.strip():
-        return {}
-    try:
-        value = json.loads(text, object_pairs_hook=_unique)
-    except json.JSONDecodeError as error:
-        raise BulkheadError(
-            f"{PATH}: not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})",
-            hint="Correct it, then run again.",
-        ) from error
-    if not isinstance(value, dict):
-        raise BulkheadError(
-            f"{PATH}: expected an object, not {type(value).__name__}", hint="Correct it, then run again."
-        )
-    return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise BulkheadError(f"{PATH}: the key {twice!r} stands twice in one object", hint="Remove one of the two.")
-    return table
-
-
-def merge(text: str, runtimes: Sequence[Runtime], default: str) -> str:
-    """`text` with `runtimes` registered and `default` as the default runtime; the same text when it already has them.
-
-    Raises BulkheadError as `parse` does, and when `runtimes` is not an object.
-    """
-    before = parse(text)
-    registered = before.get("runtimes", {})
-    if not isinstance(registered, dict):
-        raise BulkheadError(f"{PATH}: runtimes: expected an object", hint="Correct it, then run again.")
-    after = {
-        **before,
-        "runtimes": {**registered, **{runtime.name: entry(runtime) for runtime in runtimes}},
-        "default-runtime": default,
+RELOADED = frozenset(
+    {
+        *(RUNTIMES, DEFAULT, "debug", "labels", "live-restore", "max-concurrent-downloads", "max-concurrent-uploads"),
+        *("max-download-attempts", "insecure-registries", "registry-mirrors", "features", "shutdown-timeout"),
     }
-    if after == before:
-        return text
-    return json.dumps(after, indent=_indent(text), ensure_ascii=False) + "\n"
+)
+"""Keys that dockerd takes in on SIGHUP; all others need a restart (dockerd's reference, configuration reload). The
+default runtime is not in that list, and 20.10 and 26 take it in all the same, as seen on the daemons."""
+
+
+def merge(
+    text: str | None,
+    runtimes: Sequence[Runtime],
+    default: str | None,
+    *,
+    docker: tuple[int, int] = SHIM_VERSION,
+    record: Record | None = None,
+    path: str = PATH,
+) -> tuple[str | None, Record]:
+    """`text` (None for no file) with `runtimes` registered and `default` as the default runtime, and the new record.
+
+    The same text when it already has them, None when there is no file and none is needed. `record` says what an earlier
+    merge put in: what of it is not wanted any more goes. `docker` is the daemon's version.
+
+    Raises BulkheadError naming `path` when the text is broken, when this daemon can't run one of the runtimes, and when
+    the user made one of ours the default that has to go.
+    """
+    for runtime in runtimes:
+        if not runtime.binary and docker < SHIM_VERSION:
+            raise BulkheadError(
+                f"Docker {docker[0]}.{docker[1]} can't start {runtime.runtime_type}, which {runtime.name} needs",
+                hint=f'Upgrade Docker to 23 or later, or leave "docker" out of runtimes.{runtime.name}.engines.',
+            )
+    record = record or Record()
+    names = {runtime.name for runtime in runtimes}
+    gone = {*record.names(RUNTIMES)} - names
+
+    def wanted(base: dict[str, Any]) -> list[Setting]:
+        settings = [Setting((RUNTIMES, runtime.name), entry(runtime)) for runtime in runtimes]
+        if default is not None:
+            # A default that names what is ours would dangle without us.
+            settings.append(Setting((DEFAULT,), default, returns=base.get(DEFAULT) not in [*names, *gone]))
+        return settings
+
+    with in_file(path):
+        merged, updated = apply(JSON, text, wanted, record)
+    left = parse(merged, path).get(DEFAULT)
+    if left in [*gone]:
+        raise BulkheadError(
+            f"{path}: {DEFAULT} is {left!r}, which has to go: dockerd would not start again",
+            hint=f"Take {DEFAULT} out of the file, or set docker.default_runtime in the inventory.",
+        )
+    return merged, updated
+
+
+def parse(text: str | None, path: str = PATH) -> dict[str, Any]:
+    """What `text` means; nothing where there is no file.
+
+    Raises BulkheadError naming `path` when the text is broken.
+    """
+    with in_file(path):
+        return JSON.parse(text or "")
 
 
 def entry(runtime: Runtime) -> dict[str, Any]:
     """What `runtimes.<name>` holds for one runtime."""
+    if not runtime.binary:
+        # A shim outside of the search path is named by its path (Docker, alternative container runtimes).
+        return {
+            "runtimeType": runtime.handler.get("runtime_path", runtime.runtime_type),
+            **({"options": dict(runtime.options)} if runtime.options else {}),
+        }
     return {
         "path": runtime.binary,
         **({"runtimeArgs": list(runtime.arguments)} if runtime.arguments else {}),
     }
 
 
-def _indent(text: str) -> int | str:
-    """The indentation of the file's first nested line; four spaces, as Docker's documentation has it, without one."""
-    match = re.search(r"^[{[]\s*?\n([ \t]+)\S", text.lstrip())
-    return match.group(1) if match else 4
+def needing_restart(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """The keys that differ and that a reload doesn't take in."""
+    missing = object()
+    return [
+        key
+        for key in {**before, **after}
+        if before.get(key, missing) != after.get(key, missing) and key not in RELOADED
+    ]
+
+
+FLAGS = {RUNTIMES: "--add-runtime", DEFAULT: "--default-runtime"}
+"""Key → the flag of dockerd that says the same."""
+
+
+def conflicts(arguments: Sequence[str], keys: Iterable[str]) -> list[str]:
+    """The flags among dockerd's `arguments` that say what `keys` say: with both it does not start."""
+    given = {argument.partition("=")[0] for argument in arguments}
+    return [FLAGS[key] for key in keys if FLAGS.get(key) in given]

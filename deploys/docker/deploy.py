@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 
-from bulkhead import put
-from bulkhead.capability import Capability, register
+from bulkhead import probe, put
+from bulkhead.capability import Capability, register, runtimes_of
+from bulkhead.errors import BulkheadError
+from bulkhead.go_json import compact
 from bulkhead.hosts import announce, converges, run
-from bulkhead.inventory import GVISOR_HOSTS, InventoryHost, engines
+from bulkhead.inventory import GVISOR_HOSTS, InventoryHost, allow_running, engines
 from bulkhead.look import Look
-from bulkhead.runtime import Runtime
+from bulkhead.registration import Record, ledger_of
+from bulkhead.runtime import Runtime, to_prove
 from bulkhead.structure import changes
 from bulkhead.templates import render
 from deploys.docker import daemon, facts, settings
-from deploys.gvisor import runtime as gvisor
 
 CAPABILITY = register(
     Capability(
         name="Docker",
         groups=frozenset({GVISOR_HOSTS}),
         validate=settings.of,
-        needs=lambda _: facts.needs(),
+        needs=facts.needs,
         wanted=lambda host: "docker" in engines(host),
     )
 )
@@ -31,44 +33,108 @@ def deploy(host: InventoryHost, look: Look) -> None:
     """Bring `daemon.json` and the running daemon to what the inventory says."""
     there = facts.found(look)
     wanted = settings.of(host)
-    runtime = gvisor.runsc(host, look)
-    main = look.files[daemon.PATH]
-    put.refuse_odd(daemon.PATH, main)
-    before = main.text(daemon.PATH) if main else ""
-    merged = daemon.merge(before, [runtime], wanted.default_runtime)
-    write = put.user_file(daemon.PATH, merged.encode(), main)
-    effective = not write.changes and in_effect(there, runtime, wanted.default_runtime)
+    path = wanted.config_file
+    runtimes = runtimes_of(host, "docker", look)
+    default = settings.default_runtime(host)
+    main, recorded = look.files[path], look.files[facts.LEDGER]
+    put.refuse_odd(path, main)
+    ledger = ledger_of(look, "docker")
+    record = ledger.files.get(path, Record())
+    before = main.text(path) if main else None
+    merged, updated = daemon.merge(before, runtimes, default, docker=there.version, record=record, path=path)
+    old, new = daemon.parse(before, path), daemon.parse(merged, path)
+    _refuse_command_line(there, path, new)
+    registered = ledger.entries(daemon.RUNTIMES)
+    gone = sorted(registered.keys() - {runtime.name for runtime in runtimes})
+    changed = [
+        runtime
+        for runtime in runtimes
+        if registered.get(runtime.name) != daemon.entry(runtime) or not _has(there, runtime)
+    ]
+    after = ledger.after({path: updated})
+    file = put.user_file(path, None if merged is None else merged.encode(), main)
+    effective = not file.changes and in_effect(there, runtimes, default, gone)
     announce(
-        changes(daemon.parse(before), daemon.parse(merged))
+        changes(old, new)
         + ([] if effective else ["~ docker is reloaded, and restarted only if a reload is not enough"])
     )
+    pieces = evidence(runtimes, default)
     values = {
+        "scratch": put.SCRATCH,
+        "socket": facts.SOCKET,
         "info": facts.INFO,
-        "runtime": evidence(runtime),
-        "default_runtime": f'"DefaultRuntime":{json.dumps(wanted.default_runtime)}',
+        "containers": facts.api("/containers/json"),
+        "container": facts.api('"/containers/$id/json"'),
+        "evidence": pieces,
+        "absent": traces(runtimes, gone, old.get(daemon.DEFAULT), new.get(daemon.DEFAULT)),
+        "fresh": [piece for piece in pieces if piece not in there.info],
+        "gone": gone,
+        "proved": [runtime.name for runtime in to_prove(runtimes, changed)],
+        "proofs": [runtime.proof for runtime in changed if runtime.proof],
+        "allow_running": allow_running(host),
         "allow_restart": wanted.allow_restart,
+        "restart": daemon.needing_restart(old, new),
+        **probe.values(look.outputs[probe.ARCHITECTURE.name].text),
     }
     change = put.Change(
-        writes=[write],
-        check=render("docker/check.sh.j2", proof=runtime.proof),
-        activate=render("docker/activate.sh.j2", **values),
-        prove=render("docker/prove.sh.j2", **values),
-        restore=render("docker/restore.sh.j2"),
+        writes=[ledger.until(after).write(facts.LEDGER, recorded), file],
+        check=render("docker/check.sh.j2", **values),
+        activate="" if effective else render("docker/activate.sh.j2", **values),
+        prove="" if effective else render("docker/prove.sh.j2", **values),
+        restore="" if effective else render("docker/restore.sh.j2", **values),
+        settled=[after.write(facts.LEDGER, recorded)],
     )
-    run(name=f"Register {runtime.name} with Docker", script=None if effective else put.script(change))
+    names = ", ".join(runtime.name for runtime in runtimes)
+    title = f"Register {names} with Docker" if names else f"Take {', '.join(gone) or 'our runtimes'} out of Docker"
+    run(name=title, script=None if effective and not change.changes else put.script(change))
 
 
-def in_effect(there: facts.FoundDocker, runtime: Runtime, default: str) -> bool:
-    """Whether the running daemon already has the runtime, as it reports itself."""
-    live = there.runtimes.get(runtime.name, {})
+def _refuse_command_line(there: facts.FoundDocker, path: str, wanted: dict[str, object]) -> None:
+    """dockerd's flags go before its file, and one that says the same as a key of the file keeps it from starting."""
+    named = there.config_file
+    if named not in (None, path):
+        raise BulkheadError(
+            f"dockerd reads {named} (--config-file), not {path}",
+            hint=f"Set docker.config_file = {named!r} in the inventory.",
+        )
+    conflicts = daemon.conflicts(there.arguments, wanted)
+    if conflicts:
+        raise BulkheadError(
+            f"dockerd is started with {', '.join(conflicts)}, which {path} would say too: it would not start again",
+            hint="Take the flag out of its unit (systemctl cat docker.service).",
+        )
+
+
+def in_effect(there: facts.FoundDocker, runtimes: Sequence[Runtime], default: str | None, gone: Sequence[str]) -> bool:
+    """Whether the running daemon already has what it should, as it reports itself."""
     return (
-        live.get("path") == runtime.binary
-        and (live.get("runtimeArgs") or []) == list(runtime.arguments)
-        and there.default_runtime == default
+        there.running
+        and all(_has(there, runtime) for runtime in runtimes)
+        and default in (None, there.default_runtime)
+        and not {*gone} & {*there.runtimes, there.default_runtime}
     )
 
 
-def evidence(runtime: Runtime) -> str:
-    """The piece of the daemon's answer, as it prints it, that shows the runtime."""
-    compact = json.dumps(daemon.entry(runtime), separators=(",", ":"), ensure_ascii=False)
-    return f"{json.dumps(runtime.name)}:{compact[:-1]}"
+def _has(there: facts.FoundDocker, runtime: Runtime) -> bool:
+    """Of a runtime that is a shim the daemon tells the name alone (26.1)."""
+    live = there.runtimes.get(runtime.name)
+    if live is None or not runtime.binary:
+        return live is not None
+    return {key: value for key, value in live.items() if value and key != "status"} == daemon.entry(runtime)
+
+
+def evidence(runtimes: Sequence[Runtime], default: str | None) -> list[str]:
+    """The pieces of the daemon's answer, as it prints it, that show what `in_effect` asks for."""
+    pieces = [
+        f"{compact(runtime.name)}:{compact(daemon.entry(runtime), escape_html=False)[:-1] if runtime.binary else '{'}"
+        for runtime in runtimes
+    ]
+    return pieces + ([f'"DefaultRuntime":{compact(default)}'] if default else [])
+
+
+def traces(runtimes: Sequence[Runtime], gone: Sequence[str], old_default: object, default: object) -> list[str]:
+    """The pieces of the daemon's answer that show what it has to forget, which a reload alone may not make it do."""
+    bare = [runtime for runtime in runtimes if runtime.binary and not runtime.arguments]
+    pieces = [f'{piece},"runtimeArgs"' for piece in evidence(bare, None)]
+    pieces += [f"{compact(name)}:{{" for name in gone]
+    return pieces + ([f'"DefaultRuntime":{compact(old_default)}'] if old_default not in (None, default) else [])

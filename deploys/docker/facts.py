@@ -3,34 +3,65 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from typing import Any
 
+from bulkhead import probe
 from bulkhead.errors import BulkheadError
-from bulkhead.look import Command, File, Look, Need
-from deploys.docker.daemon import PATH
+from bulkhead.inventory import InventoryHost
+from bulkhead.look import Command, File, Look, Need, flag_value
+from bulkhead.registration import ledger_path
+from bulkhead.templates import render
+from deploys.docker import settings
 
 SOCKET = "/run/docker.sock"
 
-INFO = f"curl --silent --show-error --max-time 10 --unix-socket {SOCKET} http://localhost/info"
-"""Ask the running daemon for its effective configuration (Docker Engine API, SystemInfo)."""
+LEDGER = ledger_path("docker")
 
 
 @dataclass(frozen=True)
 class FoundDocker:
-    """The daemon that is there: its live runtimes and default runtime; `running` is false where it doesn't answer."""
+    """The daemon that is there: its version, its live runtimes and default runtime, and its command line.
+
+    `running` is false where it doesn't answer; its version is then that of its program.
+    """
 
     running: bool
-    runtimes: dict[str, Any]
-    default_runtime: str | None
+    runtimes: dict[str, Any] = field(default_factory=dict)
+    default_runtime: str | None = None
+    version: tuple[int, int] = (0, 0)
+    arguments: tuple[str, ...] = ()
+    info: str = ""
+    """The daemon's answer as it printed it."""
+
+    @property
+    def config_file(self) -> str | None:
+        """The file that its command line names."""
+        return flag_value(self.arguments, "--config-file")
 
 
-def needs() -> list[Need]:
-    """The configuration file, and the running daemon's own word on its runtimes."""
+def api(path: str) -> str:
+    """The shell command that asks the running daemon (Docker Engine API)."""
+    return render("docker/api.sh.j2", socket=SOCKET, path=path).strip()
+
+
+INFO = api("/info")
+
+
+def needs(host: InventoryHost) -> list[Need]:
+    """The configuration file, our record, and the running daemon's own word on its runtimes."""
     return [
-        File(PATH),
+        File(settings.of(host).config_file),
+        File(LEDGER),
+        probe.ARCHITECTURE,
         Command("docker.info", INFO),
-        Command("docker.installed", "command -v dockerd"),
+        Command("docker.installed", "dockerd --version"),
+        Command(
+            "docker.arguments",
+            "pid=$(systemctl show --property MainPID --value docker.service)\n"
+            '[ "${pid:-0}" = 0 ] || tr "\\000" "\\n" <"/proc/$pid/cmdline"\n:',
+        ),
     ]
 
 
@@ -39,7 +70,9 @@ def found(look: Look) -> FoundDocker:
 
     Raises BulkheadError when there is no dockerd, or no curl to ask it.
     """
-    if look.outputs["docker.installed"].status != 0:
+    installed = look.outputs["docker.installed"]
+    version = re.search(r"(\d+)\.(\d+)\.\d+", installed.text)
+    if installed.status != 0 or not version:
         raise BulkheadError(
             "the inventory's engines name docker, but the host has no dockerd",
             hint="Install Docker on it, or take docker out of engines.",
@@ -49,8 +82,13 @@ def found(look: Look) -> FoundDocker:
         info = json.loads(answer.stdout) if answer.status == 0 else {}
     except ValueError:
         info = {}
+    if not isinstance(info, dict):
+        info = {}
     return FoundDocker(
         running="Runtimes" in info,
         runtimes=info.get("Runtimes") or {},
         default_runtime=info.get("DefaultRuntime"),
+        version=(int(version.group(1)), int(version.group(2))),
+        info=answer.text,
+        arguments=tuple(look.outputs["docker.arguments"].text.splitlines()[1:]),
     )

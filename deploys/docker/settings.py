@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from bulkhead.errors import BulkheadError
-from bulkhead.inventory import InventoryHost, Settings, engines, read
-from deploys.gvisor import runtime as gvisor
+from bulkhead.capability import refuse_unknown_runtime, runtimes_of
+from bulkhead.inventory import AbsolutePath, InventoryHost, Settings, engines, read
 
 KEY = "docker"
 
@@ -12,11 +11,15 @@ KEY = "docker"
 class DockerSettings(Settings):
     """How the runtimes are registered with Docker."""
 
-    default_runtime: str = gvisor.NAME
-    """The runtime of containers that name none. On a gVisor host that is gVisor, so that forgetting a flag is safe."""
+    default_runtime: str | None = None
+    """The runtime of containers that name none. Unset it is gVisor where the host has it, so that forgetting a flag is
+    safe."""
 
     allow_restart: bool = False
     """Whether the daemon may be restarted while containers run that such a restart kills (no `live-restore`)."""
+
+    config_file: AbsolutePath = "/etc/docker/daemon.json"
+    """The file that the daemon reads, where its unit names another one (`--config-file`)."""
 
 
 def of(host: InventoryHost) -> DockerSettings:
@@ -26,9 +29,12 @@ def of(host: InventoryHost) -> DockerSettings:
     """
     engines(host)
     settings = read(DockerSettings, host, KEY)
-    if settings.default_runtime not in ("runc", gvisor.NAME):
-        raise BulkheadError(
-            f"{host.name}: {KEY}.default_runtime: {settings.default_runtime!r} is not a runtime of this host "
-            f"({gvisor.NAME}, runc)"
-        )
+    refuse_unknown_runtime(host, KEY, settings.default_runtime)
     return settings
+
+
+def default_runtime(host: InventoryHost) -> str | None:
+    """The default runtime that Docker gets on `host`; None leaves the host's own."""
+    return of(host).default_runtime or next(
+        (runtime.name for runtime in runtimes_of(host, KEY) if runtime.default), None
+    )

@@ -1,12 +1,12 @@
-"""Install runsc: the pinned release, or the distribution's package."""
+"""Install runsc: the pinned release, or the distribution's package; and take it away again."""
 
 from __future__ import annotations
 
 from bulkhead.capability import Capability, register
 from bulkhead.hosts import announce, converges, run
-from bulkhead.inventory import GVISOR_HOSTS, InventoryHost
+from bulkhead.inventory import GVISOR_HOSTS, InventoryHost, allow_running
 from bulkhead.look import Look
-from deploys.gvisor import facts, release, settings
+from deploys.gvisor import facts, release, removal, runtime, settings
 
 CAPABILITY = register(
     Capability(
@@ -14,13 +14,28 @@ CAPABILITY = register(
         groups=frozenset({GVISOR_HOSTS}),
         validate=settings.of,
         needs=lambda host: facts.needs(settings.of(host)),
+        runtimes=runtime.runtimes,
     )
 )
 
 
 @converges(CAPABILITY)
 def deploy(host: InventoryHost, look: Look) -> None:
-    """Install runsc and switch to it."""
-    plan = release.plan(settings.of(host), release.found(look))
+    """Install runsc and switch to it; where it has to go, refuse as long as sandboxes run."""
+    wanted = settings.of(host)
+    if wanted.state == "absent":
+        removal.refuse_while_needed(host, look)
+        return
+    plan = release.plan(wanted, release.found(look))
     announce(plan.lines)
     run(name=f"Install {plan.title}", script=plan.script)
+
+
+@converges(CAPABILITY)
+def remove(host: InventoryHost, look: Look) -> None:
+    """Remove runsc where it has to go: after the engines' deploys, since they must not name what is not there."""
+    if settings.of(host).state == "present":
+        return
+    plan = removal.plan(removal.found(look), allow_running=allow_running(host))
+    announce(plan.lines)
+    run(name=f"Remove {plan.title}", script=plan.script)

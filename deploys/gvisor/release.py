@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bulkhead import probe
 from bulkhead.errors import BulkheadError
 from bulkhead.look import Look
 from bulkhead.pins import ARCHITECTURES, LOOSE, TARBALLS
 from bulkhead.put import preamble_values
 from bulkhead.templates import render, whole
-from deploys.gvisor import flags, probe
+from deploys.gvisor import flags
 from deploys.gvisor.settings import GvisorSettings
 
 ROOT = "/opt/gvisor"
@@ -199,10 +200,4 @@ def package_release(version: str | None) -> str | None:
 
 def probe_values(runsc_flags: Mapping[str, str], architecture: str) -> dict[str, object]:
     """What `templates/gvisor/probe.sh.j2` needs to try runsc out with these flags."""
-    return {
-        "flags": flags.arguments(runsc_flags),
-        "probe_program": probe.program(architecture),
-        "probe_config": probe.config(),
-        "probe_status": probe.EXIT_STATUS,
-        "root": ROOT,
-    }
+    return {"flags": flags.arguments(runsc_flags), "root": ROOT, **probe.values(architecture)}

@@ -7,13 +7,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from bulkhead import pins
+from bulkhead import pins, runtime
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import InventoryHost, Settings, engines, read
 from bulkhead.pins import ARCHITECTURES, LOOSE, OFFICIAL_SITE, TARBALLS
 from deploys.gvisor import flags
 
 KEY = "gvisor"
+NAME = "runsc"
+"""The handler of gVisor with the host's own flags; profiles have theirs."""
 
 _RELEASE = re.compile(r"\d{8}\.\d+(\+[A-Za-z0-9][A-Za-z0-9.]*)?")
 
@@ -27,8 +29,21 @@ def _flag_value(value: object) -> object:
 FlagValue = Annotated[bool | int | str, BeforeValidator(_flag_value)]
 
 
+class ProfileSettings(Settings):
+    """A further handler of the same runsc, with flags of its own on top of the host's."""
+
+    flags: dict[str, FlagValue] = Field(default_factory=dict)
+    """Flags that differ from those of the handler `runsc`."""
+
+    allow_flags: dict[str, str] = Field(default_factory=dict)
+    """Deprecated or dangerous flags that this profile sets all the same, each with the reason."""
+
+
 class GvisorSettings(Settings):
     """Which gVisor a host runs, from where, and with which flags."""
+
+    state: Literal["present", "absent"] = "present"
+    """`absent` takes it away again: first out of the engines, then its files."""
 
     source: Literal["release", "distribution"] = "release"
     """`release`: pinned files from `base_url`. `distribution`: the package `runsc` of the host's own distribution."""
@@ -47,6 +62,17 @@ class GvisorSettings(Settings):
 
     allow_flags: dict[str, str] = Field(default_factory=dict)
     """Deprecated or dangerous flags that this host sets all the same, each with the reason."""
+
+    profiles: dict[str, ProfileSettings] = Field(default_factory=dict)
+    """Handler → profile, such as `runsc-strict`."""
+
+    @field_validator("profiles")
+    @classmethod
+    def _names(cls, profiles: dict[str, ProfileSettings]) -> dict[str, ProfileSettings]:
+        for name in profiles:
+            if not runtime.NAME.fullmatch(name) or name in (NAME, runtime.RUNC, "config"):
+                raise ValueError(f"{name!r} can't be a handler's name: lower case letters, digits and -, and not taken")
+        return profiles
 
     @field_validator("release")
     @classmethod
@@ -83,7 +109,7 @@ class GvisorSettings(Settings):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.source == "release" and self.release is None:
+        if self.state == "present" and self.source == "release" and self.release is None:
             raise ValueError(f"release is missing; pinned are {', '.join(pins.load())}")
         if self.source == "distribution" and (self.release or self.sha512):
             raise ValueError("release and sha512 have no meaning with source = 'distribution'")
@@ -124,6 +150,22 @@ class GvisorSettings(Settings):
         """The flags for runsc; `release` is the installed one where the distribution decides."""
         return flags.resolve(self.flags, self.allow_flags, release or self.release or "99999999")
 
+    def profile_flags(self, release: str | None = None) -> dict[str, dict[str, str]]:
+        """Handler → flags, of `runsc` and of every profile.
+
+        Raises BulkheadError naming the profile, besides what `flags.resolve` names.
+        """
+        found = {NAME: self.runsc_flags(release)}
+        for name, profile in self.profiles.items():
+            given = {**self.flags, **profile.flags}
+            allowed = {**self.allow_flags, **profile.allow_flags}
+            try:
+                found[name] = flags.resolve(given, allowed, release or self.release or "99999999")
+            except BulkheadError as error:
+                lines = "\n".join(f"profiles.{name}.{line}" for line in error.message.splitlines())
+                raise BulkheadError(lines, hint=error.hint) from error
+        return found
+
 
 def of(host: InventoryHost) -> GvisorSettings:
     """The gVisor settings of a host.
@@ -138,8 +180,8 @@ def of(host: InventoryHost) -> GvisorSettings:
             hint="Set gvisor.source = 'release', or leave containerd out of engines.",
         )
     try:
-        settings.runsc_flags()
-        if settings.source == "release" and not settings.sha512:
+        settings.profile_flags()
+        if settings.state == "present" and settings.source == "release" and not settings.sha512:
             for architecture in ARCHITECTURES:
                 settings.digests(architecture)
     except BulkheadError as error:

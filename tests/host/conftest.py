@@ -10,7 +10,8 @@ import pytest
 from testinfra.host import Host
 
 from bulkhead.inventory import InventoryHost, engines
-from tests.host.containers import ContainerdProbes, DockerProbes
+from tests.host import expectations
+from tests.host.containers import CONTAINERDS, Containerd, ContainerdProbes, DockerProbes
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,6 +27,13 @@ def described(host: Host, pytestconfig: pytest.Config) -> InventoryHost:
         if entry["name"] == name:
             return InventoryHost(name, frozenset(entry["groups"]), entry["data"])
     raise LookupError(f"{name} is not in the inventory")
+
+
+@pytest.fixture(scope="module")
+def with_gvisor(described: InventoryHost) -> None:
+    """Skip where the inventory wants gVisor to be gone."""
+    if not expectations.wanted(described):
+        pytest.skip("gVisor is not wanted on this host")
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +61,20 @@ def docker_probes(host: Host, with_docker: None) -> Iterator[DockerProbes]:  # n
 
 
 @pytest.fixture(scope="module")
-def containerd_probes(host: Host, with_containerd: None) -> Iterator[ContainerdProbes]:  # noqa: ARG001
+def containerd(host: Host, described: InventoryHost, with_containerd: None) -> Containerd:  # noqa: ARG001
+    """The containerd that the inventory means, else the one whose socket is there."""
+    named = (described.data.get("containerd") or {}).get("distribution")
+    if named:
+        return CONTAINERDS[named]
+    there = [found for found in CONTAINERDS.values() if host.run("test -S %s", found.socket).rc == 0]
+    assert there, "no containerd listens"
+    return there[0]
+
+
+@pytest.fixture(scope="module")
+def containerd_probes(host: Host, containerd: Containerd) -> Iterator[ContainerdProbes]:
     """The same through containerd itself."""
-    probes = ContainerdProbes(host)
+    probes = ContainerdProbes(host, containerd)
     try:
         yield probes
     finally:

@@ -122,12 +122,30 @@ class DockerProbes(Probes):
         return f"docker ps -aq --filter name={self.name} | xargs -r docker rm --force; docker rmi --force {self.image}"
 
 
+@dataclass(frozen=True)
+class Containerd:
+    """A containerd of a host: the socket on which it listens, and its client."""
+
+    socket: str
+    client: str
+
+
+CONTAINERDS = {
+    "containerd": Containerd("/run/containerd/containerd.sock", "ctr"),
+    "k3s": Containerd("/run/k3s/containerd/containerd.sock", "k3s ctr"),
+    "rke2": Containerd("/run/k3s/containerd/containerd.sock", "/var/lib/rancher/rke2/bin/ctr"),
+    "k0s": Containerd("/run/k0s/containerd.sock", "k0s ctr"),
+}
+"""By the distribution that brings it (docs.k3s.io, docs.rke2.io, docs.k0sproject.io)."""
+
+
 class ContainerdProbes(Probes):
     """Containers of containerd, in a namespace of their own. The runtime is a shim's name, `io.containerd.runc.v2`."""
 
-    @property
-    def _ctr(self) -> str:
-        return f"ctr --namespace {self.name}"
+    def __init__(self, host: Host, containerd: Containerd) -> None:
+        super().__init__(host)
+        self._client = f"{containerd.client} --address {containerd.socket}"
+        self._ctr = f"{self._client} --namespace {self.name}"
 
     def _load(self) -> str:
         return f"{self._ctr} images import"
@@ -152,5 +170,7 @@ class ContainerdProbes(Probes):
             f"{self._ctr} task rm --force $c; {self._ctr} containers rm $c; done; "
             f"{self._ctr} images rm --sync {self.image}; "
             # A namespace goes only when it is empty; blobs and snapshots may be collected a moment later.
-            f"for i in 1 2 3 4 5; do ctr namespaces rm {self.name} && break; sleep 1; done"
+            f"for i in 1 2 3 4 5; do {self._client} namespaces rm {self.name} && break; sleep 1; done; "
+            # containerd leaves the cgroup of a namespace behind.
+            f"rmdir /sys/fs/cgroup/{self.name} /sys/fs/cgroup/*/{self.name}"
         )

@@ -40,14 +40,38 @@ def runsc(described: InventoryHost) -> str:
     return RUNSC[source(described)]
 
 
-def flags(described: InventoryHost) -> dict[str, str]:
+def wanted(described: InventoryHost) -> bool:
+    """Whether gVisor is to be on the host at all."""
+    return gvisor(described).get("state", "present") == "present"
+
+
+def profiles(described: InventoryHost) -> dict[str, dict[str, object]]:
+    """Handler → its own flags: `runsc`, and what the inventory names besides; nothing where gVisor has to be gone."""
+    if not wanted(described):
+        return {}
+    named = gvisor(described).get("profiles") or {}
+    assert isinstance(named, dict)
+    return {"runsc": {}, **{name: dict(profile.get("flags") or {}) for name, profile in named.items()}}
+
+
+def flags(described: InventoryHost, profile: str = "runsc") -> dict[str, str]:
     """The flags that runsc has to get: the hardened ones, and what the inventory says otherwise."""
     chosen = gvisor(described).get("flags") or {}
     assert isinstance(chosen, dict)
     expected = {
         name: value for name, value in FLAGS.items() if source(described) == "release" or name not in YOUNG_FLAGS
     }
+    said = {**chosen, **profiles(described)[profile]}
     return {
         **expected,
-        **{name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in chosen.items()},
+        **{name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in said.items()},
+    }
+
+
+def runtimes(described: InventoryHost, engine: str) -> dict[str, dict[str, object]]:
+    """Handler → description of the runtimes that the inventory describes by itself, for one engine."""
+    return {
+        name: dict(said)
+        for name, said in (described.data.get("runtimes") or {}).items()
+        if engine in said.get("engines", ["containerd", "docker"])
     }

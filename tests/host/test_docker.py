@@ -23,39 +23,54 @@ def info(host: Host) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def asked(described: InventoryHost) -> str:
-    """How to ask for the sandbox: not at all, unless the inventory makes another runtime the default."""
+def asked(described: InventoryHost) -> list[str]:
+    """How to ask for the sandbox: not at all, unless another runtime is the default; and for each profile by name."""
     default = (described.data.get("docker") or {}).get("default_runtime", "runsc")
-    return "default" if default == "runsc" else "runsc"
+    return ["default" if name == default else name for name in expectations.profiles(described)]
 
 
 def test_runtime_arguments(info: dict[str, Any], described: InventoryHost) -> None:
-    """The running daemon starts this runsc, with the flags for untrusted tenants."""
-    runtime = info["Runtimes"].get("runsc")
-    assert runtime is not None, "the daemon has no runtime runsc"
-    assert runtime["path"] == expectations.runsc(described)
-    given = dict(argument.removeprefix("--").split("=", 1) for argument in runtime["runtimeArgs"])
-    assert given == expectations.flags(described)
+    """The running daemon starts this runsc, with the flags for untrusted tenants, and has the inventory's runtimes."""
+    for name in expectations.profiles(described):
+        runtime = info["Runtimes"].get(name)
+        assert runtime is not None, f"the daemon has no runtime {name}"
+        assert runtime["path"] == expectations.runsc(described)
+        given = dict(argument.removeprefix("--").split("=", 1) for argument in runtime["runtimeArgs"])
+        assert given == expectations.flags(described, name)
+    for name, said in expectations.runtimes(described, "docker").items():
+        runtime = info["Runtimes"].get(name)
+        assert runtime is not None, f"the daemon has no runtime {name}"
+        # Of a runtime that is a shim the daemon tells the name alone.
+        assert runtime.get("path") == said.get("binary")
+    if not expectations.wanted(described):
+        assert not {"runsc"} & set(info["Runtimes"])
 
 
 def test_default_runtime(info: dict[str, Any], described: InventoryHost) -> None:
     """A container for which nobody names a runtime gets the one that the inventory says, gVisor if it says none."""
     expected = (described.data.get("docker") or {}).get("default_runtime", "runsc")
-    assert info["DefaultRuntime"] == expected
+    if expectations.wanted(described):
+        assert info["DefaultRuntime"] == expected
+    else:
+        assert info["DefaultRuntime"] != "runsc"
 
 
-def test_sandbox_is_gvisor(docker_probes: DockerProbes, asked: str) -> None:
+@pytest.mark.usefixtures("with_gvisor")
+def test_sandbox_is_gvisor(docker_probes: DockerProbes, asked: list[str]) -> None:
     """A networked container for which nobody names a runtime sees gVisor's kernel, not the host's."""
-    container = docker_probes.container(asked)
-    assert "Starting gVisor" in container.messages
-    assert container.kernel != container.host_kernel
+    for name in asked:
+        container = docker_probes.container(name)
+        assert "Starting gVisor" in container.messages, name
+        assert container.kernel != container.host_kernel, name
 
 
-def test_sandbox_from_outside(docker_probes: DockerProbes, asked: str) -> None:
+@pytest.mark.usefixtures("with_gvisor")
+def test_sandbox_from_outside(docker_probes: DockerProbes, asked: list[str]) -> None:
     """The host serves it by a runsc-sandbox process and sees nothing of its program."""
-    container = docker_probes.container(asked)
-    assert container.process.split()[0] == "runsc-sandbox"
-    assert container.seen == ()
+    for name in asked:
+        container = docker_probes.container(name)
+        assert container.process.split()[0] == "runsc-sandbox", name
+        assert container.seen == (), name
 
 
 def test_runc_shares_the_kernel(docker_probes: DockerProbes) -> None:

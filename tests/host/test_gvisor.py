@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from testinfra.host import Host
 
 from bulkhead import pins
@@ -11,6 +12,7 @@ from tests.host import expectations
 ENGINE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
+@pytest.mark.usefixtures("with_gvisor")
 def test_runsc_is_the_one_asked_for(host: Host, described: InventoryHost) -> None:
     """runsc is the release that the inventory names, or the distribution's own."""
     said = host.check_output("%s --version", expectations.runsc(described)).splitlines()[0]
@@ -21,6 +23,7 @@ def test_runsc_is_the_one_asked_for(host: Host, described: InventoryHost) -> Non
         assert package.startswith(said.removeprefix("runsc version "))
 
 
+@pytest.mark.usefixtures("with_gvisor")
 def test_programs_are_untouched(host: Host, described: InventoryHost) -> None:
     """runsc and its shim are, byte for byte, what was pinned, or what the distribution's package holds."""
     if expectations.source(described) == "distribution":
@@ -49,6 +52,6 @@ def test_programs_are_untouched(host: Host, described: InventoryHost) -> None:
 
 
 def test_nothing_shadows_runsc(host: Host, described: InventoryHost) -> None:
-    """No other runsc comes first in the engines' search path."""
+    """No other runsc comes first in the engines' search path; none is there where gVisor has to be gone."""
     found = host.run("PATH=%s; command -v runsc", ENGINE_PATH).stdout.strip()
-    assert found == expectations.runsc(described)
+    assert found == (expectations.runsc(described) if expectations.wanted(described) else "")

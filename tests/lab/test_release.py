@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from deploys.gvisor import probe
+from bulkhead import probe
 from tests.lab.machine import Machine, Runs
 from tests.lab.site import Site
 

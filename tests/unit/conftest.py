@@ -14,7 +14,8 @@ settings.load_profile("unit")
 
 @pytest.fixture(autouse=True)
 def own_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The lock of scripts that change a host lies in the test's own directory."""
+    """The lock and the scratch space of scripts that change a host lie in the test's own directory."""
     lock = tmp_path / "bulkhead.lock"
     monkeypatch.setattr(put, "LOCK", str(lock))
+    monkeypatch.setattr(put, "SCRATCH", str(tmp_path / "scratch"))
     return lock

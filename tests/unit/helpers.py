@@ -17,6 +17,7 @@ import pytest
 
 from bulkhead import look
 from bulkhead.inventory import InventoryHost
+from bulkhead.registration import Ledger
 from bulkhead.runtime import Runtime
 
 USER = pwd.getpwuid(os.getuid()).pw_name
@@ -28,7 +29,7 @@ RUNSC = Runtime(
     name="runsc",
     runtime_type="io.containerd.runsc.v1",
     binary="/usr/local/bin/runsc",
-    options_type="io.containerd.runsc.v1.options",
+    options={"TypeUrl": "io.containerd.runsc.v1.options", "ConfigPath": "/etc/containerd/runsc.toml"},
     config_path="/etc/containerd/runsc.toml",
     config={"network": "sandbox"},
     arguments=("--network=sandbox",),
@@ -71,6 +72,11 @@ def outputs(texts: Mapping[str, str | bytes], **statuses: int) -> look.Look:
             for name, text in texts.items()
         },
     )
+
+
+def on_host(ledger: Ledger) -> Ledger:
+    """The ledger as the next run reads it."""
+    return Ledger.load(ledger.dump())
 
 
 @dataclass

@@ -1,14 +1,16 @@
 """Capabilities: which there are, to whom they apply, and what is said of a wrong inventory."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from bulkhead.capability import check_inventory, discover, needs_of
+from bulkhead.capability import check_inventory, discover, needs_of, refuse_unknown_runtime, runtimes_of
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import InventoryHost
 from bulkhead.look import Command, File
-from tests.unit.helpers import gvisor_host
+from bulkhead.runtime import to_prove
+from tests.unit.helpers import RUNSC, gvisor_host
 
 
 def named(name: str, *groups: str, **data: Any) -> InventoryHost:
@@ -16,16 +18,16 @@ def named(name: str, *groups: str, **data: Any) -> InventoryHost:
 
 
 def test_every_folder_of_deploys_is_a_capability() -> None:
-    assert {capability.name for capability in discover()} == {"gVisor", "containerd", "Docker"}
-    assert len(discover()) == 3
+    assert {capability.name for capability in discover()} == {"gVisor", "containerd", "Docker", "runtimes"}
+    assert len(discover()) == 4
 
 
 @pytest.mark.parametrize(
     ("engines", "names"),
     [
-        (["docker"], {"gVisor", "Docker"}),
-        (["containerd"], {"gVisor", "containerd"}),
-        (["containerd", "docker"], {"gVisor", "containerd", "Docker"}),
+        (["docker"], {"gVisor", "runtimes", "Docker"}),
+        (["containerd"], {"gVisor", "runtimes", "containerd"}),
+        (["containerd", "docker"], {"gVisor", "runtimes", "containerd", "Docker"}),
     ],
 )
 def test_an_engine_that_a_host_has_not_got_is_left_alone(engines: list[str], names: set[str]) -> None:
@@ -54,11 +56,11 @@ def test_everything_wrong_on_every_host_is_said_at_once_and_once() -> None:
     wrong = {"engines": ["podman"], "gvisor": {"release": "latest"}}
     with pytest.raises(BulkheadError) as error:
         check_inventory([named("a", "gvisor_hosts", **wrong), gvisor_host(docker={"default_runtime": "kata"})])
-    assert error.value.message.splitlines() == [
+    assert sorted(error.value.message.splitlines()) == [
+        "a: engines: 'podman' is none of containerd, docker",
         "a: gvisor.release: 'latest' is not an exact release such as 20260817.0; "
         "names that move, such as latest, nightly or a day alone, can't be pinned",
-        "a: engines: 'podman' is none of containerd, docker",
-        "agents-1: docker.default_runtime: 'kata' is not a runtime of this host (runsc, runc)",
+        "agents-1: docker.default_runtime: 'kata' is not a runtime of this host (runc, runsc)",
     ]
     assert error.value.hint.splitlines().count("Correct the inventory; nothing was connected.") == 1
 
@@ -72,11 +74,91 @@ def test_a_host_of_no_group_of_ours_would_silently_get_nothing(groups: tuple[str
     assert error.value.message == f"web-1: is in {shown}, but neither in gvisor_hosts nor in legacy_hosts"
 
 
-@pytest.mark.parametrize(("key", "meant"), [("gVisor", "gvisor"), ("engine", "engines"), ("dockers", "docker")])
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("gVisor", "gvisor"),
+        ("engine", "engines"),
+        ("dockers", "docker"),
+        ("runtime", "runtimes"),
+        ("allow_runing", "allow_running"),
+    ],
+)
 def test_a_key_that_is_almost_ours(key: str, meant: str) -> None:
     with pytest.raises(BulkheadError) as error:
         check_inventory([gvisor_host(**{key: {}})])
     assert error.value.message == f"agents-1: {key}: unknown setting (did you mean {meant}?)"
+
+
+def test_what_has_to_leave_a_host_is_looked_for_there() -> None:
+    names = [need.name for need in needs_of(gvisor_host(gvisor={"state": "absent"})) if isinstance(need, Command)]
+    assert {"gvisor.remains", "gvisor.running"} <= set(names)
+    assert "gvisor.release" not in names
+
+
+# Runtimes
+
+KATA = {"runtime_type": "io.containerd.kata.v2"}
+
+
+def handlers(engine: str, **data: Any) -> list[str]:
+    return [runtime.name for runtime in runtimes_of(gvisor_host(**data), engine)]
+
+
+def test_runtimes_of_all_capabilities_come_in_the_order_of_their_names() -> None:
+    gvisor = {"release": "20260817.0", "profiles": {"runsc-b": {}, "a-runsc": {}}}
+    data = {"gvisor": gvisor, "runtimes": {"zz": KATA, "kata": KATA, "only": {**KATA, "engines": ["docker"]}}}
+    assert handlers("containerd", **data) == ["a-runsc", "kata", "runsc", "runsc-b", "zz"]
+    assert handlers("docker", **data) == ["a-runsc", "kata", "only", "runsc", "runsc-b", "zz"]
+    assert handlers("docker", gvisor={"state": "absent"}, runtimes={"kata": KATA}) == ["kata"]
+    assert handlers("docker", gvisor={"state": "absent"}) == []
+
+
+def test_a_container_starts_under_what_changed_and_under_something_in_any_case() -> None:
+    default = replace(RUNSC, default=True)
+    one, other = replace(RUNSC, name="a"), replace(RUNSC, name="b")
+    assert list(to_prove([one, other, default], [other])) == [other]
+    assert list(to_prove([one, other, default], [])) == [default]
+    assert list(to_prove([one, other], [])) == [one]
+    assert list(to_prove([], [])) == []
+
+
+def test_a_legacy_host_has_no_runtimes() -> None:
+    assert runtimes_of(named("old", "legacy_hosts", engines=["docker"], runtimes={"kata": KATA}), "docker") == []
+
+
+def test_two_runtimes_of_one_name() -> None:
+    gvisor = {"release": "20260817.0", "profiles": {"kata": {}}}
+    host = gvisor_host(gvisor=gvisor, runtimes={"kata": KATA})
+    for call in (lambda: runtimes_of(host, "docker"), lambda: check_inventory([host])):
+        with pytest.raises(BulkheadError) as error:
+            call()
+        assert error.value.message == "agents-1: two runtimes are named 'kata'"
+        assert error.value.hint == "Give one of them another name."
+
+
+def test_two_runtimes_of_one_name_for_different_engines_are_none_too_many() -> None:
+    """Profiles go to every engine of the host, so that they meet in one at least; runtimes need not."""
+    gvisor = {"release": "20260817.0", "profiles": {"kata": {}}}
+    runtimes = {"kata": {**KATA, "engines": ["docker"]}}
+    assert handlers("containerd", gvisor=gvisor, runtimes=runtimes) == ["kata", "runsc"]
+    with pytest.raises(BulkheadError, match="two runtimes are named 'kata'"):
+        check_inventory([gvisor_host(gvisor=gvisor, runtimes=runtimes)])
+
+
+@pytest.mark.parametrize("name", [None, "runc", "runsc", "kata"])
+def test_a_default_that_is_known(name: str | None) -> None:
+    refuse_unknown_runtime(gvisor_host(runtimes={"kata": KATA}), "docker", name)
+
+
+@pytest.mark.parametrize("name", ["", "Runsc", "only-containerd", "io.containerd.runc.v2"])
+def test_a_default_that_is_unknown(name: str) -> None:
+    host = gvisor_host(runtimes={"kata": KATA, "only-containerd": {**KATA, "engines": ["containerd"]}})
+    with pytest.raises(BulkheadError) as error:
+        refuse_unknown_runtime(host, "docker", name)
+    assert error.value.message == (
+        f"agents-1: docker.default_runtime: {name!r} is not a runtime of this host (runc, kata, runsc)"
+    )
 
 
 def test_the_settings_of_a_legacy_host_are_not_those_of_gvisor() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bulkhead.errors import BulkheadError
-from bulkhead.inventory import InventoryHost, Settings, engines, read, refuse_mixed_groups
+from bulkhead.inventory import InventoryHost, Settings, allow_running, engines, read, refuse_mixed_groups
 
 
 class Inner(Settings):
@@ -93,6 +93,19 @@ def test_an_unknown_engine_is_named(engine: object, shown: str) -> None:
     with pytest.raises(BulkheadError) as error:
         engines(host(engines=["docker", engine]))
     assert error.value.message == f"agents-1: engines: {shown} is none of containerd, docker"
+
+
+def test_runtimes_are_not_taken_from_running_containers_unless_the_inventory_says_so() -> None:
+    assert allow_running(host()) is False
+    assert allow_running(host(allow_running=False)) is False
+    assert allow_running(host(allow_running=True)) is True
+
+
+@pytest.mark.parametrize("value", [None, "yes", "True", 1, 0, ["runsc"]])
+def test_whether_containers_may_run_is_yes_or_no(value: object) -> None:
+    with pytest.raises(BulkheadError) as error:
+        allow_running(host(allow_running=value))
+    assert error.value.message == f"agents-1: allow_running: expected True or False, found {value!r}"
 
 
 def test_a_host_in_both_groups_is_named() -> None:

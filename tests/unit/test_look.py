@@ -268,3 +268,61 @@ def test_an_archive_that_its_maker_did_not_finish_is_refused() -> None:
 def test_a_command_without_a_status_is_named(files: dict[str, bytes]) -> None:
     answer = base64.b64encode(gzip.compress(archive(files))).decode()
     assert refused(answer) == "the host's answer lacks the result of 'a'"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "value"),
+    [
+        ([], None),
+        (["-D", "--config-file=/a=b", "--config", "/c"], "/a=b"),
+        (["--config", "/c", "--config-file", "/a"], "/c"),
+        (["--config-files=/a"], None),
+        (["--config-file"], ""),
+        (["--config-file="], ""),
+    ],
+)
+def test_the_value_of_a_flag(arguments: list[str], value: str | None) -> None:
+    assert look.flag_value(arguments, "--config-file", "--config") == value
+
+
+# An archive that a command printed
+
+
+def tarred(*paths: Path) -> bytes:
+    """As a look's command prints it."""
+    names = " ".join(f"'{str(path).lstrip('/')}'" for path in paths)
+    return looked(Command("a", f"tar -cf - --no-recursion -C / {names}")).outputs["a"].stdout
+
+
+def test_an_archive_of_a_command(tmp_path: Path) -> None:
+    (tmp_path / "a b.toml").write_bytes(b"x = 1\n\x00")
+    (tmp_path / "a b.toml").chmod(0o640)
+    (tmp_path / "empty").touch(mode=0o600)
+    (tmp_path / "link").symlink_to("empty")
+    (tmp_path / "folder").mkdir(mode=0o755)
+    files = look.archived(tarred(*(tmp_path / name for name in ("a b.toml", "empty", "link", "folder"))))
+    assert files == {
+        f"{tmp_path}/a b.toml": FoundFile("file", b"x = 1\n\x00", 0o640, USER, GROUP),
+        f"{tmp_path}/empty": FoundFile("file", b"", 0o600, USER, GROUP),
+        f"{tmp_path}/link": FoundFile("link", b"", 0o777, USER, GROUP, target="empty"),
+        f"{tmp_path}/folder": FoundFile("directory", b"", 0o755, USER, GROUP),
+    }
+
+
+def test_no_output_is_no_archive_and_an_empty_one_holds_nothing() -> None:
+    assert look.archived(b"") == {}
+    assert look.archived(bytes(10240)) == {}
+
+
+@pytest.mark.parametrize("length", [1, 100, 512, 700, 1024, 1500])
+def test_an_archive_that_is_cut_off_is_refused(length: int) -> None:
+    whole = archive({"etc/a": b"x" * 600, "etc/b": b"y"})
+    assert list(look.archived(whole)) == ["/etc/a", "/etc/b"]
+    with pytest.raises(BulkheadError, match=r"^the host's answer is not whole \("):
+        look.archived(whole[:length])
+
+
+@pytest.mark.parametrize("output", [b"tar: not found\n", b"\xff" * 512, b"x" * 1024])
+def test_something_else_than_an_archive(output: bytes) -> None:
+    with pytest.raises(BulkheadError, match=r"^the host's answer is not whole \("):
+        look.archived(output)

@@ -24,7 +24,7 @@ def etc(tmp_path: Path) -> Path:
     return folder
 
 
-def write(path: Path, content: bytes, *, mode: int = 0o644, backup: bool = False) -> Write:
+def write(path: Path, content: bytes | None, *, mode: int = 0o644, backup: bool = False) -> Write:
     return Write(str(path), content, found(path), mode=mode, owner=USER, group=GROUP, backup=backup)
 
 
@@ -400,6 +400,172 @@ def test_a_lost_connection_does_not_stop_what_has_begun(etc: Path) -> None:
     assert (etc / "a").read_bytes() == b"new"
 
 
+# Files that go
+
+
+def test_a_file_goes_and_its_content_is_kept_where_it_was_the_user_s(etc: Path) -> None:
+    for name in ("ours", "theirs"):
+        (etc / name).write_bytes(b"old\n")
+        (etc / name).chmod(0o640)
+    writes = [write(etc / "ours", None), write(etc / "theirs", None, backup=True)]
+    assert all(wanted.changes for wanted in writes)
+    assert apply(writes) == (0, "")
+    assert names(etc) == ["theirs~bulkhead"]
+    assert (etc / "theirs~bulkhead").read_bytes() == b"old\n"
+    assert (etc / "theirs~bulkhead").stat().st_mode & 0o7777 == 0o640
+
+
+def test_a_file_that_is_not_there_need_not_go(etc: Path) -> None:
+    wanted = write(etc / "a", None, backup=True)
+    assert not wanted.changes
+    assert apply([wanted, write(etc / "b", b"new")]) == (0, "")
+    assert names(etc) == ["b"]
+
+
+def test_a_file_of_the_user_that_goes() -> None:
+    there = FoundFile("file", b"old", 0o600, "ops", "staff")
+    assert put.user_file("/etc/docker/daemon.json", None, there) == Write(
+        "/etc/docker/daemon.json", None, there, mode=0o600, owner="ops", group="staff", backup=True
+    )
+    assert not put.user_file("/etc/docker/daemon.json", None, None).changes
+    with pytest.raises(BulkheadError, match="is a directory"):
+        put.user_file("/etc/a", None, FoundFile("directory", b"", 0o755, "root", "root"))
+
+
+def test_a_check_sees_a_file_that_goes_as_one_that_is_not_there(etc: Path) -> None:
+    (etc / "a").write_bytes(b"old")
+    check = f'[ ! -e "$candidate_0" ] && [ -n "$candidate_0" ] && [ -e {etc}/a ] && [ "$(cat "$candidate_1")" = new ]'
+    assert apply([write(etc / "a", None), write(etc / "b", b"new")], check=check, prove=f"[ ! -e {etc}/a ]") == (0, "")
+    assert names(etc) == ["b"]
+
+
+@pytest.mark.parametrize("stage", ["activate", "prove"])
+def test_a_file_that_went_comes_back_with_owner_and_mode(etc: Path, stage: str) -> None:
+    (etc / "a").write_bytes(b"old\n")
+    (etc / "a").chmod(0o4750)
+    if os.getuid() == 0:
+        os.chown(etc / "a", 54321, 54322)
+    before = (etc / "a").stat()
+    os.utime(etc / "a", (1, 1))
+    writes = [write(etc / "a", None, backup=True), write(etc / "b", b"new")]
+    status, message = apply(writes, **{stage: f"[ -e {etc}/a ]"})
+    assert (status, message.rpartition("; ")[2]) == (1, "the previous configuration is back in force\n")
+    after = (etc / "a").stat()
+    assert (after.st_mode, after.st_uid, after.st_gid, after.st_mtime) == (
+        before.st_mode,
+        before.st_uid,
+        before.st_gid,
+        1,
+    )
+    assert (etc / "a").read_bytes() == b"old\n"
+    assert names(etc) == ["a", "a~bulkhead"]
+
+
+def test_a_failing_check_leaves_a_file_that_had_to_go(etc: Path) -> None:
+    (etc / "a").write_bytes(b"old")
+    status, message = apply([write(etc / "a", None, backup=True)], check="return 1")
+    assert (status, message) == (1, "bulkhead: the new configuration was refused; nothing was changed\n")
+    assert names(etc) == ["a"]
+
+
+@pytest.mark.parametrize("meanwhile", ["theirs", None])
+def test_a_file_that_somebody_else_changed_does_not_go(etc: Path, meanwhile: str | None) -> None:
+    (etc / "a").write_text("old")
+    writes = [write(etc / "a", None, backup=True)]
+    (etc / "a").unlink()
+    if meanwhile:
+        (etc / "a").write_text(meanwhile)
+    assert apply(writes, activate=f"touch {etc}/activated") == (
+        1,
+        f"bulkhead: {etc}/a changed while this run was deciding; run again\n",
+    )
+    assert names(etc) == (["a"] if meanwhile else [])
+
+
+@as_root
+def test_a_file_that_cannot_be_removed_brings_back_those_before_it(tmp_path: Path) -> None:
+    writes = [*changed_pair(tmp_path)[:2], write(tmp_path / "two" / "file", None)]
+    writes = [writes[0], writes[2]]
+    mounted = subprocess.run(["mount", "--bind", "/dev/null", tmp_path / "two" / "file"]).returncode == 0
+    if not mounted:
+        pytest.skip("no file system may be mounted here")
+    try:
+        script = put.script(Change(writes)).replace(writes[1].expected, "$(sha256sum </dev/null | cut -d' ' -f1)")
+        result = sh(script)
+    finally:
+        subprocess.run(["umount", tmp_path / "two" / "file"], check=True)
+    assert result.returncode == 1
+    last = result.stderr.splitlines()[-1]
+    assert last == f"bulkhead: cannot remove {tmp_path}/two/file; the previous configuration is back in force"
+    assert (tmp_path / "one" / "file").read_bytes() == b"old one"
+    assert (tmp_path / "two" / "file").read_bytes() == b"old two"
+
+
+def test_obsolete_files_go_when_all_is_proved(etc: Path) -> None:
+    for name in ("it's old", "also old"):
+        (etc / name).write_bytes(b"x")
+    obsolete = [str(etc / "it's old"), str(etc / "also old"), str(etc / "never was")]
+    still = f'[ -e "{etc}/it\'s old" ] && [ -e "{etc}/also old" ]'
+    change = Change([write(etc / "a", b"new")], check=still, activate=still, prove=still, obsolete=obsolete)
+    result = sh(put.script(change))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert names(etc) == ["a"]
+
+
+@pytest.mark.parametrize("stage", ["check", "activate", "prove"])
+def test_obsolete_files_stay_when_anything_fails(etc: Path, stage: str) -> None:
+    (etc / "old").write_bytes(b"x")
+    check, activate, prove = ("return 1" if stage == name else "" for name in ("check", "activate", "prove"))
+    result = sh(put.script(Change([write(etc / "a", b"new")], check, activate, prove, obsolete=[str(etc / "old")])))
+    assert result.returncode == 1
+    assert names(etc) == ["old"]
+
+
+# What is written when all is proved
+
+
+def test_what_must_not_be_said_before_it_is_so_is_written_last(etc: Path) -> None:
+    (etc / "record").write_bytes(b"before")
+    (etc / "record").chmod(0o644)
+    (etc / "gone").write_bytes(b"x")
+    writes = [write(etc / "record", b"meanwhile"), write(etc / "a", b"new")]
+    settled = [write(etc / "record", b"after", mode=0o600), write(etc / "gone", None), write(etc / "b" / "new", b"n")]
+    still = f'[ "$(cat {etc}/record)" = meanwhile ] && [ -e {etc}/gone ] && [ ! -e {etc}/b/new ]'
+    change = Change(writes, activate=still, prove=still, settled=settled)
+    assert change.changes
+    result = sh(put.script(change))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert (etc / "record").read_bytes() == b"after"
+    assert (etc / "record").stat().st_mode & 0o7777 == 0o600
+    assert (etc / "b" / "new").read_bytes() == b"n"
+    assert names(etc) == ["a", "b", "record"]
+    assert names(etc / "b") == ["new"]
+
+
+@pytest.mark.parametrize("stage", ["check", "activate", "prove"])
+def test_it_is_not_written_when_anything_fails(etc: Path, stage: str) -> None:
+    (etc / "record").write_bytes(b"before")
+    change = Change(
+        [write(etc / "record", b"meanwhile")],
+        settled=[write(etc / "record", b"after"), write(etc / "b", b"new")],
+        check="return 1" if stage == "check" else "",
+        activate="return 1" if stage == "activate" else "",
+        prove="return 1" if stage == "prove" else "",
+    )
+    assert sh(put.script(change)).returncode == 1
+    assert (etc / "record").read_bytes() == b"before"
+    assert names(etc) == ["record"]
+
+
+def test_a_change_that_changes_nothing(etc: Path) -> None:
+    (etc / "a").write_bytes(b"same")
+    (etc / "a").chmod(0o644)
+    same = write(etc / "a", b"same")
+    assert not Change([same], settled=[same]).changes
+    assert Change([same], settled=[write(etc / "b", b"new")]).changes
+    assert Change([write(etc / "a", None)], settled=[same]).changes
+
+
 # Secrets
 
 
@@ -407,7 +573,10 @@ def test_content_never_shows_in_the_process_list(etc: Path) -> None:
     """Sampled from outside for as long as the script runs, and looked for by its own check."""
     contents = [random.Random(number).randbytes(60_000) for number in range(20)]
     script = put.script(
-        Change([write(etc / f"{n}", c) for n, c in enumerate(contents)], check=f"cat /proc/[0-9]*/cmdline >{etc}/seen")
+        Change(
+            [write(etc / f"{n}", c) for n, c in enumerate(contents)],
+            check=f"cat /proc/[0-9]*/cmdline >{etc}/seen 2>&1; :",
+        )
     )
     payloads = [match.encode() for match in re.findall(r"printf %s (\S{60})", script)]
     assert len(payloads) == 20

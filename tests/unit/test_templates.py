@@ -16,7 +16,7 @@ from tests.unit.helpers import sh
 
 def test_a_value_that_nobody_gave_is_an_error() -> None:
     with pytest.raises(jinja2.UndefinedError, match="'socket' is undefined"):
-        render("containerd/live.sh.j2")
+        render("docker/api.sh.j2")
 
 
 def test_values_for_the_shell_are_quoted() -> None:

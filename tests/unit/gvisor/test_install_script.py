@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from deploys.gvisor import facts, probe, release
+from bulkhead import probe
+from deploys.gvisor import facts, release
 from deploys.gvisor.release import FoundGvisor, Plan
 from deploys.gvisor.settings import GvisorSettings
 from tests.unit.helpers import Site, broken_off, looked, sh, website

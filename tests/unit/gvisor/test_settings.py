@@ -7,10 +7,11 @@ import pytest
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import InventoryHost
 from bulkhead.look import Look
+from bulkhead.runtime import Runtime
 from deploys.containerd import settings as containerd
 from deploys.docker import settings as docker
 from deploys.gvisor import settings
-from deploys.gvisor.runtime import runsc
+from deploys.gvisor.runtime import runtimes
 from tests.unit.helpers import gvisor_host, outputs
 
 DIGEST = "0123456789abcdef" * 8
@@ -178,7 +179,9 @@ def test_a_digest_for_one_program_only() -> None:
 
 def test_an_unknown_key() -> None:
     (message,) = refused(release="20260817.0", version="1")
-    assert message.startswith("agents-1: gvisor.version: unknown setting (known: source, release, base_url, sha512,")
+    assert message.startswith(
+        "agents-1: gvisor.version: unknown setting (known: state, source, release, base_url, sha512,"
+    )
 
 
 def test_wrong_flags_are_named_with_host_and_key() -> None:
@@ -204,13 +207,22 @@ def seen(package: str = "") -> Look:
     return outputs({"gvisor.host": "x86_64\ncurl\n", "gvisor.links": "", "gvisor.package": package})
 
 
+def runsc(host: InventoryHost, look: Look | None) -> Runtime:
+    (runtime,) = runtimes(host, look)
+    return runtime
+
+
 def test_the_runtime_of_a_release() -> None:
     runtime = runsc(gvisor_host(), seen())
     assert (runtime.name, runtime.runtime_type) == ("runsc", "io.containerd.runsc.v1")
-    assert (runtime.options_type, runtime.config_path) == (
-        "io.containerd.runsc.v1.options",
-        "/etc/containerd/runsc.toml",
-    )
+    assert runtime.options == {
+        "TypeUrl": "io.containerd.runsc.v1.options",
+        "ConfigPath": "/etc/containerd/runsc.toml",
+    }
+    assert runtime.config_path == "/etc/containerd/runsc.toml"
+    assert runtime.default
+    assert runtime.engines == {"containerd", "docker"}
+    assert runtime.handler == {}
     assert runtime.binary == "/usr/local/bin/runsc"
     assert runtime.arguments[:2] == ("--allow-flag-override=false", "--allow-packet-socket-write=false")
     assert runtime.config["host-settings"] == "enforce"
@@ -233,21 +245,130 @@ def test_a_packaged_runsc_of_2026_gets_them_all() -> None:
     assert runsc(host, seen("0.0~20260301.0-1")).config["allow-suid"] == "false"
 
 
+def test_before_the_look_there_is_no_proof_and_a_packaged_runsc_counts_as_old() -> None:
+    assert runsc(gvisor_host(), None).proof == ""
+    host = gvisor_host(engines=["docker"], gvisor={"source": "distribution"})
+    assert "allow-suid" not in runsc(host, None).config
+
+
+# Profiles
+
+PROFILES = {
+    "release": "20260817.0",
+    "flags": {"net-raw": True},
+    "allow_flags": {"net-raw": "the tenants ping"},
+    "profiles": {
+        "runsc-strict": {"flags": {"net-raw": False, "platform": "kvm"}},
+        "runsc-host": {"flags": {"network": "host"}, "allow_flags": {"network": "no isolation needed there"}},
+        "runsc-same": {},
+    },
+}
+
+
+def test_a_profile_has_the_host_s_flags_and_its_own_on_top() -> None:
+    found = {runtime.name: runtime for runtime in runtimes(gvisor_host(gvisor=PROFILES), seen())}
+    assert list(found) == ["runsc", "runsc-strict", "runsc-host", "runsc-same"]
+    plain, strict, host = found["runsc"], found["runsc-strict"], found["runsc-host"]
+    assert (plain.config["net-raw"], plain.config["network"], plain.config.get("platform")) == (
+        "true",
+        "sandbox",
+        None,
+    )
+    assert (strict.config["net-raw"], strict.config["platform"]) == ("false", "kvm")
+    assert {**plain.config, "net-raw": "false", "platform": "kvm"} == strict.config
+    assert (host.config["net-raw"], host.config["network"]) == ("true", "host")
+    assert found["runsc-same"].config == plain.config
+    assert {"--platform=kvm", "--net-raw=false"} <= set(strict.arguments)
+    assert "--platform=kvm" in strict.proof
+    assert "--platform=kvm" not in plain.proof
+    assert strict.options["ConfigPath"] == strict.config_path == "/etc/containerd/runsc-strict.toml"
+    assert [runtime.default for runtime in found.values()] == [True, False, False, False]
+    assert {runtime.binary for runtime in found.values()} == {"/usr/local/bin/runsc"}
+
+
+def test_wrong_flags_of_a_profile_are_named_with_the_profile() -> None:
+    assert refused(
+        release="20260817.0",
+        profiles={"runsc-x": {"flags": {"network": "host", "strcae": True}, "allow_flags": {"debug": "x"}}},
+    ) == [
+        "agents-1: gvisor.profiles.runsc-x.flags.network = host: puts the tenant on the host's own network stack "
+        "(allow_flags.network = 'reason' sets it all the same)",
+        "agents-1: gvisor.profiles.runsc-x.flags.strcae: runsc has no such flag (did you mean strace?)",
+        "agents-1: gvisor.profiles.runsc-x.allow_flags.debug: the flag is not set in flags",
+    ]
+
+
+@pytest.mark.parametrize("name", ["runsc", "runc", "Strict", "a b", "-a", "a-", "a_b", "", "a" * 64, "a/../b"])
+def test_a_profile_s_name_that_can_t_be_a_handler_s(name: str) -> None:
+    assert refused(release="20260817.0", profiles={name: {}}) == [
+        f"agents-1: gvisor.profiles: {name!r} can't be a handler's name: "
+        "lower case letters, digits and -, and not taken"
+    ]
+
+
+def test_an_unknown_key_of_a_profile() -> None:
+    (message,) = refused(release="20260817.0", profiles={"a": {"release": "20260817.0"}})
+    assert message.startswith("agents-1: gvisor.profiles.a.release: unknown setting (known: ")
+
+
+# Absent
+
+
+def test_where_gvisor_has_to_go_no_release_is_needed_and_no_runtime_left() -> None:
+    for gvisor in ({"state": "absent"}, {**PROFILES, "state": "absent"}, {"state": "absent", "release": "20990101.0"}):
+        host = gvisor_host(gvisor=gvisor)
+        assert settings.of(host).state == "absent"
+        assert runtimes(host, None) == []
+        assert docker.default_runtime(host) is None
+    kata = gvisor_host(gvisor={"state": "absent"}, runtimes={"kata": {"runtime_type": "io.containerd.kata.v2"}})
+    assert docker.default_runtime(kata) is None
+    package = gvisor_host(engines=["docker"], gvisor={"state": "absent", "source": "distribution"})
+    assert runtimes(package, None) == []
+
+
+def test_what_has_to_go_can_be_nobody_s_default() -> None:
+    for module, key in ((docker, "docker"), (containerd, "containerd")):
+        with pytest.raises(BulkheadError) as error:
+            module.of(gvisor_host(gvisor={"state": "absent"}, **{key: {"default_runtime": "runsc"}}))
+        assert error.value.message == f"agents-1: {key}.default_runtime: 'runsc' is not a runtime of this host (runc)"
+
+
+def test_another_state() -> None:
+    assert refused(state="gone") == ["agents-1: gvisor.state: input should be 'present' or 'absent' (found 'gone')"]
+
+
 # The engines
 
 
 def test_docker_s_default_is_gvisor_and_containerd_s_is_the_host_s_own() -> None:
-    assert docker.of(gvisor_host()).default_runtime == "runsc"
+    assert docker.of(gvisor_host()).default_runtime is None
+    assert docker.default_runtime(gvisor_host()) == "runsc"
+    assert docker.default_runtime(gvisor_host(docker={"default_runtime": "runc"})) == "runc"
     assert docker.of(gvisor_host()).allow_restart is False
+    assert docker.of(gvisor_host()).config_file == "/etc/docker/daemon.json"
     assert containerd.of(gvisor_host()).default_runtime is None
+
+
+@pytest.mark.parametrize("path", ["daemon.json", "", "/etc/docker/", "~/daemon.json"])
+def test_docker_s_file_that_is_none(path: str) -> None:
+    with pytest.raises(BulkheadError) as error:
+        docker.of(gvisor_host(docker={"config_file": path}))
+    assert error.value.message == f"agents-1: docker.config_file: {path!r} is not an absolute path"
+
+
+@pytest.mark.parametrize(("module", "key"), [(docker, "docker"), (containerd, "containerd")])
+def test_a_profile_or_a_runtime_of_the_inventory_can_be_the_default(module: Any, key: str) -> None:
+    kata = {"kata": {"runtime_type": "io.containerd.kata.v2"}}
+    for name in ("runsc-strict", "kata", "runsc", "runc"):
+        host = gvisor_host(gvisor=PROFILES, runtimes=kata, **{key: {"default_runtime": name}})
+        assert module.of(host).default_runtime == name
 
 
 @pytest.mark.parametrize(("module", "key"), [(docker, "docker"), (containerd, "containerd")])
 def test_a_default_that_the_host_has_not_got(module: Any, key: str) -> None:
-    assert module.of(gvisor_host(**{key: {"default_runtime": "runc"}})).default_runtime == "runc"
     with pytest.raises(BulkheadError) as error:
         module.of(gvisor_host(**{key: {"default_runtime": "kata"}}))
-    assert error.value.message == f"agents-1: {key}.default_runtime: 'kata' is not a runtime of this host (runsc, runc)"
+    assert error.value.message == f"agents-1: {key}.default_runtime: 'kata' is not a runtime of this host (runc, runsc)"
     with pytest.raises(BulkheadError) as error:
         module.of(gvisor_host(**{key: {"default": "runc"}}))
     assert error.value.message.startswith(f"agents-1: {key}.default: unknown setting (known: default_runtime")
