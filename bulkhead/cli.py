@@ -10,6 +10,7 @@ import click
 
 from bulkhead import pins, publish
 from bulkhead.errors import BulkheadError
+from bulkhead.inventory import ENGINES
 from bulkhead.lab.cli import lab
 from bulkhead.progress import stdout
 
@@ -52,6 +53,39 @@ def verify(inventory: str, limit: tuple[str, ...], as_json: bool) -> None:
     else:
         results.show(stdout())
     sys.exit(0 if results.passed else 1)
+
+
+@main.command()
+@click.argument("engine", type=click.Choice(ENGINES))
+@click.argument("file", metavar="FILE")
+@click.option("--engine-version", metavar="VERSION", help="The engine's version, such as 1.7 or 28.5.")
+@click.option("--inventory", metavar="INVENTORY", help="Take the runtimes from this inventory…")
+@click.option("--host", "name", metavar="HOST", help="… as it describes this host.")
+@click.option("--enable-cri", is_flag=True, help="Switch CRI on where the file switches it off (containerd).")
+@click.option("--diff", is_flag=True, help="Print the difference, not the whole file.")
+def merge(
+    engine: str,
+    file: str,
+    engine_version: str | None,
+    inventory: str | None,
+    name: str | None,
+    enable_cri: bool,
+    diff: bool,
+) -> None:
+    """Print what FILE, the configuration of ENGINE, would become. Nothing is written; - is standard input.
+
+    Without an inventory the handler runsc is registered with its usual options. Files that FILE imports are not read.
+    """
+    from bulkhead import merging
+
+    source = merging.Source.read(file)
+    version = merging.version(engine_version)
+    after = merging.merged(engine, source, merging.described(inventory, name), version, enable_cri=enable_cri)
+    if after == source.text:
+        click.echo("bulkhead: nothing to change", err=True)
+    result = merging.difference(source, after) if diff else after
+    # As bytes: a stream of text would write other line ends.
+    click.echo(result.encode(), nl=False)
 
 
 @main.command()
