@@ -225,7 +225,7 @@ def undo(form: Format, text: str | None, record: Record, initial: str = "") -> s
     """
     if text is None or not record.settings:
         return text
-    expected = form.parse(text)
+    expected = deepcopy(form.parse(text))
     for setting in reversed(record.settings):
         _withdraw(expected, setting)
     restored = _unspliced(text, record.splices)

@@ -61,8 +61,9 @@ class _Statement(_Pair):
         return self.keys == self.section
 
 
+@lru_cache(maxsize=8)
 def parse(text: str) -> dict[str, Any]:
-    """What `text` means.
+    """What `text` means; not to be changed, since it is kept: reading a text takes longer than all else that edits it.
 
     Raises BulkheadError with line and column when it is not TOML, or is nested too deeply to be worked with.
     """
@@ -432,8 +433,8 @@ def _match(pattern: re.Pattern[str], text: str, position: int) -> int:
 def _means(text: str, expected: Mapping[str, Any], pruned: Keys = ()) -> bool:
     """Whether `text` means what is expected, empty tables along `pruned` aside."""
     try:
-        return same(_pruned(tomllib.loads(text), pruned), _pruned(expected, pruned))
-    except ValueError:
+        return same(_pruned(parse(text), pruned), _pruned(expected, pruned))
+    except BulkheadError:
         return False
 
 

@@ -267,7 +267,7 @@ def _without_ours(source: Source, record: Record, containerd: tuple[int, int]) -
             document = TOML.parse(undo(TOML, source.text, record) or "")
         ours = [recorded.value for recorded in record.settings if recorded.path == VERSION]
         if ours and "version" not in document and _depends_on_version(document):
-            document["version"] = ours[0]
+            document = {**document, "version": ours[0]}
         _refuse_newer(document, containerd)
         named = document["plugins"] if _is_table(document, "plugins") else {}
         if containerd >= (2, 0) and CRI_V1 in named and document.get("version", 1) == 1:
