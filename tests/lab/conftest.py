@@ -37,7 +37,7 @@ def lab() -> Iterator[LabState]:
 @pytest.fixture(scope="session")
 def machine(lab: LabState, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """The gVisor machine, as root."""
-    machine = Machine(lab.machines["gvisor"], tmp_path_factory.mktemp("ssh"))
+    machine = Machine("gvisor", lab.machines["gvisor"], tmp_path_factory.mktemp("ssh"))
     try:
         yield machine
     finally:

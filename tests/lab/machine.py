@@ -6,22 +6,29 @@ import json
 import re
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bulkhead.inventory_file import ROOT
 from bulkhead.lab import LabState
+from bulkhead.lab.libvirt import URI, subnet
+from bulkhead.lab.machines import machine
 from bulkhead.lab.state import MachineState
 
 TIMEOUT = 400
 """Seconds for anything on the emulated machine; far more than it takes, so that a hang ends as a failure."""
 
 
+VIRSH = ("virsh", "--connect", URI)
+
+
 class Machine:
     """Commands as root over one shared connection, with the lab's own host keys."""
 
-    def __init__(self, state: MachineState, directory: Path) -> None:
+    def __init__(self, name: str, state: MachineState, directory: Path) -> None:
+        self._domain = machine(name, subnet()).domain
         self._ssh = [
             *("ssh", "-F", "none", "-i", str(state.ssh_key), "-p", str(state.port)),
             *("-o", f"UserKnownHostsFile={state.known_hosts}", "-o", "StrictHostKeyChecking=yes"),
@@ -42,6 +49,32 @@ class Machine:
     def pids(self) -> str:
         """The main process of each daemon."""
         return self.sh("systemctl show --property MainPID --value containerd.service docker.service")
+
+    def image(self) -> None:
+        """Load an image named bulkhead.invalid/test:1, made of programs that the machine has."""
+        script = (ROOT / "tests" / "host" / "image.sh").read_text()
+        self.sh(
+            "mkdir -p /var/tmp/test-image && sh -s /var/tmp/test-image bulkhead.invalid/test:1 <<'END_OF_IMAGE'\n"
+            f"{script}\nEND_OF_IMAGE\n"
+            "docker load --quiet --input /var/tmp/test-image/image.tar; rm -r /var/tmp/test-image"
+        )
+
+    def reset(self) -> None:
+        """Reset the machine as its reset button would: nothing is written out, nothing is ended."""
+        subprocess.run([*VIRSH, "reset", self._domain], check=True, capture_output=True, timeout=60)
+
+    def wait(self) -> None:
+        """Wait until the machine answers again after a reset."""
+        self.close()
+        end = time.monotonic() + TIMEOUT
+        while True:
+            try:
+                if subprocess.run([*self._ssh, "true"], capture_output=True, timeout=30).returncode == 0:
+                    return
+            except subprocess.TimeoutExpired:
+                pass
+            assert time.monotonic() < end, "the machine does not come up again"
+            time.sleep(2)
 
     def close(self) -> None:
         """End the shared connection."""
@@ -73,7 +106,7 @@ class Deployed:
     def _rows(self, heading: str) -> list[list[str]]:
         lines = self.output.partition(heading)[2].splitlines()
         rows = [re.split(r"\s{2,}", line.strip()) for line in lines if line.startswith("    ")]
-        return [row for row in rows if row[0].startswith(("Install", "Register"))]
+        return [row for row in rows if row[0].startswith(("Install", "Register", "Take", "Remove"))]
 
 
 class Runs:

@@ -60,7 +60,7 @@ def test_broken_files_are_named(converged: Machine, runs: Runs) -> None:
         one = runs.deploy(engines=["docker"])
         two = runs.deploy(engines=["containerd"])
         assert (one.status, two.status) == (1, 1)
-        assert "/etc/docker/daemon.json: not valid JSON: Expecting value (line 2, column 12)" in one.output
+        assert "/etc/docker/daemon.json: not valid JSON: expected a value, found 'f' (line 2, column 12)" in one.output
         assert "/etc/containerd/config.toml: not valid TOML: Invalid value (at line 1, column 11)" in two.output
         assert "Traceback" not in one.output + two.output
         assert converged.sh(STATE) == before
