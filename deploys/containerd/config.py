@@ -339,8 +339,9 @@ def _version(document: Mapping[str, Any], containerd: tuple[int, int], earlier: 
     if earlier:
         plugins = {**{plugin: {} for plugin in earlier.values()}, **(plugins if isinstance(plugins, Mapping) else {})}
         document = {**document, "plugins": plugins}
-    if "version" not in document and isinstance(plugins, Mapping) and containerd >= (2, 0):
-        # Read by the names of the plugins in it.
+    unknown = "version" not in document or (document["version"] == 1 and containerd >= (2, 3))
+    if unknown and isinstance(plugins, Mapping) and containerd >= (2, 0):
+        # Read by the names of the plugins in it, on 2.3 also where it says that it is of version 1.
         if CRI_V3 in plugins:
             return 3, True
         if CRI_V2 in plugins and containerd >= (2, 3):

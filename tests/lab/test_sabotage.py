@@ -30,6 +30,7 @@ CASES = {
         "cd /usr/local/sbin && printf '#!/bin/sh\\nexec /usr/local/bin/runsc \"$@\"\\n' >runsc && chmod 755 runsc",
         frozenset({"gvisor.nothing_shadows_runsc"}),
         undo="rm /usr/local/sbin/runsc",
+        long=True,
     ),
     "runsc of another release": Sabotage(
         # A new file under the same name: the one that sandboxes run from can't be written to.
@@ -47,6 +48,7 @@ CASES = {
             }
         ),
         INSTALL,
+        long=True,
     ),
     "handler removed": Sabotage(
         "sed -i '/runtimes.runsc/,$d' /etc/containerd/config.toml && systemctl restart containerd",

@@ -19,9 +19,8 @@ DAEMON = '{\n\t"log-level": "warn",\n\t"default-runtime": "runc",\n\t"labels": [
 @pytest.fixture
 def from_stock(converged: Machine, runs: Runs) -> Iterator[Machine]:
     """The machine deployed over files that an operator wrote; back to the lab's own state afterwards."""
-    runs.deploy(gvisor=ABSENT).expect_success()
     converged.sh(
-        "cp -a /etc/containerd/config.toml /root/stock.toml\n"
+        "cp -a /etc/containerd/config.toml /root/kept.toml; cp -a /etc/docker/daemon.json /root/kept.json\n"
         f"cat >/etc/containerd/config.toml <<'END'\n{CONFIG}\nEND\n"
         f"cat >/etc/docker/daemon.json <<'END'\n{DAEMON}\nEND\n"
         # Both end without a newline.
@@ -32,10 +31,9 @@ def from_stock(converged: Machine, runs: Runs) -> Iterator[Machine]:
     try:
         yield converged
     finally:
-        runs.deploy(gvisor=ABSENT, allow_running=True).expect_success()
         converged.sh(
-            "mv /root/stock.toml /etc/containerd/config.toml; rm -f /etc/docker/daemon.json*\n"
-            "systemctl restart containerd docker"
+            "mv /root/kept.toml /etc/containerd/config.toml; mv /root/kept.json /etc/docker/daemon.json\n"
+            "systemctl restart containerd"
         )
         runs.deploy().expect_success()
 

@@ -115,6 +115,9 @@ REFUSED: dict[str, dict[str, str]] = {
     "version 1": first(),
     "version 1, drop-in 2": first(),
     "version 1, said": first(said=""),
+    "version 1, said, the key of version 2": first(said=""),
+    "version 1, said, runtimes under the key of version 2": first(said=""),
+    "version 1, said, runtimes under the key of version 3": first(said=""),
     "version 1, nothing of CRI": first(said=""),
     "no version, the keys of version 1 and 2": first()
     | {"2.3": f"{MAIN}has tables for cri and for {V2}, of which containerd takes one by chance"},
@@ -198,6 +201,7 @@ HEALED = {
 
 OWN_RUNSC = {
     *(name for name in CASES if "runsc" in name),
+    "version 1, said, the key of version 2",
     *("a path, not clean", "a path with a question mark", "a dotfile", "a nested import", "a nested import, version 3"),
     *("no version, drop-in of version 1", "main 4, drop-in without version, key of version 2"),
 }
