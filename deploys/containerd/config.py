@@ -6,7 +6,7 @@ What the generations of containerd make of a file was tried with the binaries of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial, reduce
 from pathlib import PurePosixPath
@@ -163,16 +163,16 @@ def plan(
             settings.insert(0, Setting(VERSION, part.version))
         with in_file(source.path):
             merged[source.path] = Merged(*apply(TOML, source.text, partial(_all, settings), part.record))
-            _refuse_dangling(merged[source.path].text, part, names)
+            _refuse_dangling(merged[source.path].text, part, ledger.entries("runtimes").keys() - {*names, RUNC})
     return merged
 
 
-def _refuse_dangling(text: str | None, part: _Part, names: frozenset[str]) -> None:
-    """Raise BulkheadError when the file's own default runtime is one that leaves: CRI would not load without it."""
+def _refuse_dangling(text: str | None, part: _Part, gone: Set[str]) -> None:
+    """Raise BulkheadError when the file's own default runtime is one of those that leave: CRI would not load."""
     left: Any = TOML.parse(text or "")
     for key in part.default:
         left = left.get(key) if isinstance(left, Mapping) else None
-    if left in [name for name in part.record.names("runtimes") if name not in names and name != RUNC]:
+    if left in [*gone]:
         raise BulkheadError(
             f"default_runtime_name is {left!r}, which has to go: CRI would not load without it",
             hint="Take it out of the file, or set containerd.default_runtime in the inventory.",

@@ -69,7 +69,7 @@ def _decided(
     enable_cri: bool,
 ) -> Plan:
     distribution = there.distribution
-    found = {path: file for path, file in look.files.items() if path.startswith("/")} | there.imported
+    found = {**look.files, **there.imported}
     texts = {path: text_of(path, found.get(path)) for path in _read(there)}
     if distribution.name == CONTAINERD:
         main = Source(distribution.config_file, texts[distribution.config_file])

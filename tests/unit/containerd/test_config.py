@@ -492,6 +492,20 @@ def test_a_default_of_the_user_s_that_would_dangle() -> None:
     assert merge(merged.text, [], "runc", (1, 7), record=merged.record).text == text.replace('"runsc"', '"runc"')
 
 
+def test_a_default_in_another_file_would_dangle_too() -> None:
+    main = Source("/etc/containerd/config.toml", 'version = 3\nimports = ["/etc/containerd/a.toml"]\n')
+    own = f'version = 3\n[plugins."{V3}".containerd]\ndefault_runtime_name = "runsc"\n'
+    drop_in = Source("/etc/containerd/a.toml", own)
+    merged = plan([main, drop_in], [RUNSC], None, (2, 1), ledger=Ledger())
+    assert merged[drop_in.path].text == own
+    now = Source(main.path, merged[main.path].text)
+    ledger = Ledger(files={path: one.record for path, one in merged.items()})
+    with pytest.raises(
+        BulkheadError, match=r"^/etc/containerd/a\.toml: default_runtime_name is 'runsc', which has to go"
+    ):
+        plan([now, drop_in], [], None, (2, 1), ledger=ledger)
+
+
 @pytest.mark.parametrize("odd", ['["x"]', "{ a = 1 }", "3"])
 def test_a_default_of_an_odd_kind(odd: str) -> None:
     text = f'version = 2\n[plugins."{V2}".containerd]\ndefault_runtime_name = {odd}\n'
