@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -55,17 +56,16 @@ def whole(machine: Machine) -> None:
 
 
 @pytest.fixture(scope="module")
-def users(converged: Machine, runs: Runs) -> Any:
+def users(converged: Machine, runs: Runs) -> Iterator[Machine]:
     """The machine with settings of a user's in both files."""
-    converged.sh(
-        "cp -a /etc/containerd/config.toml /etc/docker/daemon.json /root/\n"
-        f"printf '%s' '{USERS}version = 2\n'\"$(sed '/^version/d' /etc/containerd/config.toml)\" >/root/new"
-        " && cat /root/new >/etc/containerd/config.toml\n"
-        'sed -i \'0,/{/s//{\\n  "labels": ["rack=9"],/\' /etc/docker/daemon.json\n'
-        "systemctl restart containerd docker"
-    )
-    runs.deploy().expect_success()
+    converged.sh("cp -a /etc/containerd/config.toml /etc/docker/daemon.json /root/")
     try:
+        converged.sh(
+            f"printf '{USERS}version = 2\n' >/etc/containerd/config.toml\n"
+            'printf \'{\n  "labels": ["rack=9"]\n}\n\' >/etc/docker/daemon.json\n'
+            "systemctl restart containerd docker"
+        )
+        runs.deploy().expect_success()
         yield converged
     finally:
         converged.sh(
