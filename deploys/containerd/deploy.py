@@ -38,7 +38,8 @@ def deploy(host: InventoryHost, look: Look) -> None:
     recorded = look.files[facts.LEDGER]
     ledger = ledger_of(look, "containerd")
     runtimes = runtimes_of(host, "containerd", look)
-    plan = files.plan(there, look, runtimes, wanted.default_runtime, ledger, enable_cri=wanted.enable_cri)
+    decided = files.plan(there, look, runtimes, wanted.default_runtime, ledger, enable_cri=wanted.enable_cri)
+    plan = files.withdrawn(decided, ledger)
     documents = [files.form_of(path).parse(merged.text or "") for path, merged in plan.files.items()]
     options = [_options(runtime, look, ledger, there, documents) for runtime in runtimes if runtime.config_path]
     registered = [

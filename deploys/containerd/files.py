@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bulkhead.errors import BulkheadError
 from bulkhead.look import FoundFile, Look
@@ -45,29 +45,11 @@ def plan(
     *,
     enable_cri: bool,
 ) -> Plan:
-    """Decide for one host. What an earlier run wrote into a file that is not the right one any more goes.
+    """Decide for one host.
 
     Raises BulkheadError when a file is broken, something other than a file is in its way, or the distribution can't be
     told what is asked.
     """
-    decided = _decided(there, look, runtimes, default, ledger, enable_cri=enable_cri)
-    for path, record in ledger.files.items():
-        if path not in decided.files and decided.found.get(path):
-            with in_file(path):
-                text = undo(form_of(path), text_of(path, decided.found[path]), record)
-            decided.files[path] = Merged(text, Record())
-    return decided
-
-
-def _decided(
-    there: FoundContainerd,
-    look: Look,
-    runtimes: Sequence[Runtime],
-    default: str | None,
-    ledger: Ledger,
-    *,
-    enable_cri: bool,
-) -> Plan:
     distribution = there.distribution
     found = {**look.files, **there.imported}
     texts = {path: text_of(path, found.get(path)) for path in _read(there)}
@@ -95,6 +77,19 @@ def _decided(
     if distribution.imports in (document.get("imports") or []):
         return Plan(_drop_in(there, drop_in, texts[drop_in], runtimes, default, ledger), found)
     return _templated(there, texts, found, rendered, document.get("version"), runtimes, default, ledger)
+
+
+def withdrawn(decided: Plan, ledger: Ledger) -> Plan:
+    """`decided`, and what an earlier run wrote into files that are not the right ones any more goes.
+
+    Raises BulkheadError when such a file is broken.
+    """
+    left = {}
+    for path, record in ledger.files.items():
+        if path not in decided.files and decided.found.get(path):
+            with in_file(path):
+                left[path] = Merged(undo(form_of(path), text_of(path, decided.found[path]), record), Record())
+    return replace(decided, files={**decided.files, **left})
 
 
 def text_of(path: str, file: FoundFile | None) -> str | None:

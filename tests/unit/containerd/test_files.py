@@ -12,7 +12,7 @@ from bulkhead.registration import Ledger, Record
 from deploys.containerd.config import Merged
 from deploys.containerd.distributions import K0S, K3S, RKE2, Distribution, distributions
 from deploys.containerd.facts import FoundContainerd
-from deploys.containerd.files import Plan, form_of, plan
+from deploys.containerd.files import Plan, form_of, plan, withdrawn
 from deploys.containerd.settings import ContainerdSettings
 from deploys.containerd.template import BASE, TEMPLATE
 from tests.oracles.containerd import NAMES
@@ -59,7 +59,8 @@ def planned(
     )
     look = Look({path: regular(text) for path, text in texts.items()}, {})
     runtimes = [RUNSC] if wanted else []
-    return plan(there, look, runtimes, default, Ledger(files=records or {}), enable_cri=False)
+    ledger = Ledger(files=records or {})
+    return withdrawn(plan(there, look, runtimes, default, ledger, enable_cri=False), ledger)
 
 
 def records(made: Plan) -> dict[str, Record]:
@@ -108,7 +109,8 @@ def test_what_is_in_a_file_that_is_not_the_right_one_any_more_goes() -> None:
         *((2, 1), "", True, True, None, {}),
     )
     look = Look({other: None, MAIN: regular(old.files[MAIN].text or "")}, {})
-    made = plan(there, look, [RUNSC], None, Ledger(files=records(old)), enable_cri=False)
+    ledger = Ledger(files=records(old))
+    made = withdrawn(plan(there, look, [RUNSC], None, ledger, enable_cri=False), ledger)
     assert made.files[MAIN] == Merged(DEBIAN, Record())
     assert made.files[other].text == own(3, V3)
 
