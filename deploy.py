@@ -7,7 +7,9 @@ own, since pyinfra tells operations apart by their lines.
     pyinfra inventories/production.py deploy.py                 # asks, then changes it
 """
 
-from deploys import containerd, docker, gvisor
+from deploys import containerd, docker, gvisor, leftovers
+
+leftovers.deploy()
 
 # gvisor_hosts: untrusted agents, in gVisor's sandbox.
 gvisor.deploy()

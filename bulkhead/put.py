@@ -28,6 +28,9 @@ LOCK = "/run/bulkhead.lock"
 SCRATCH = "/var/lib/bulkhead"
 """Bulkhead's own directory on a host: its records, and temporary files of a run (`tmp.XXXXXX`)."""
 
+STAGES = "stages"
+"""The file in SCRATCH that names the stages of the run that is under way, or was when the host was reset."""
+
 LOCK_WAIT = 120
 """Seconds that a run waits for another one on the same host."""
 
@@ -133,7 +136,13 @@ class Change:
 
 def preamble_values() -> dict[str, Any]:
     """What `templates/host/preamble.sh.j2` needs: every script that changes a host begins with it."""
-    return {"path": PATH, "lock": LOCK, "lock_wait": LOCK_WAIT, "scratch": SCRATCH}
+    return {
+        "path": PATH,
+        "lock": LOCK,
+        "lock_wait": LOCK_WAIT,
+        "scratch": SCRATCH,
+        "stages": f"{SCRATCH}/{STAGES}",
+    }
 
 
 def script(change: Change) -> str:

@@ -244,8 +244,12 @@ def test_a_stage_that_an_interrupted_run_left_is_removed(etc: Path) -> None:
     (etc / ".bulkhead.aB3xYz").mkdir()
     (etc / ".bulkhead.aB3xYz" / "0_a").write_bytes(b"half")
     (etc / ".bulkhead.example").mkdir()
+    (etc / ".bulkhead.fB3xYz").mkdir()
+    Path(put.SCRATCH).mkdir(exist_ok=True)
+    (Path(put.SCRATCH) / "stages").write_text(f"{etc}/.bulkhead.aB3xYz\n{etc}/.bulkhead.example\n{etc}\n")
     assert apply([write(etc / "a", b"new")]) == (0, "")
-    assert names(etc) == [".bulkhead.example", "a"]
+    assert names(etc) == [".bulkhead.example", ".bulkhead.fB3xYz", "a"]
+    assert names(Path(put.SCRATCH)) == []
 
 
 def test_no_room_is_no_change(etc: Path) -> None:
