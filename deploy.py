@@ -7,12 +7,18 @@ own, since pyinfra tells operations apart by their lines.
     pyinfra inventories/production.py deploy.py                 # asks, then changes it
 """
 
-from deploys import containerd, docker, gvisor, leftovers
+from deploys import containerd, docker, egress, gvisor, leftovers
 
 leftovers.deploy()
+
+# Who may reach what, before anything runs that could reach it.
+egress.deploy()
 
 # gvisor_hosts: untrusted agents, in gVisor's sandbox.
 gvisor.deploy()
 containerd.deploy()
 docker.deploy()
 gvisor.remove()
+
+# The networks that the engines make for the agents, and the proxy for names.
+egress.agents()

@@ -11,8 +11,9 @@ import difflib
 import importlib
 import itertools
 import pkgutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import (
@@ -32,7 +33,9 @@ class Capability:
     """One folder of `deploys/`.
 
     `validate` reads the settings of a host and raises BulkheadError for what is wrong in them; `needs` says what a
-    look at the host must bring, and is only called for hosts on which `applies` is true.
+    look at the host must bring, and is only called for hosts on which `applies` is true. `across` raises BulkheadError
+    for what is wrong among hosts of which each is right. `files` is path → content of what it writes on a host that has
+    no such file yet, as far as the inventory alone decides that.
     """
 
     name: str
@@ -40,6 +43,8 @@ class Capability:
     validate: Callable[[InventoryHost], object]
     needs: Callable[[InventoryHost], Sequence[Need]]
     wanted: Callable[[InventoryHost], bool] = lambda _: True
+    files: Callable[[InventoryHost], Mapping[str, bytes]] = lambda host: {}  # noqa: ARG005
+    across: Callable[[Sequence[InventoryHost]], None] = lambda hosts: None  # noqa: ARG005
     runtimes: Callable[[InventoryHost, Look | None], Sequence[Runtime]] = lambda host, look: ()  # noqa: ARG005
 
     def applies(self, host: InventoryHost) -> bool:
@@ -47,7 +52,7 @@ class Capability:
         return bool(self.groups & host.groups) and self.wanted(host)
 
 
-KEYS = ("engines", "gvisor", "containerd", "docker", "runtimes", ALLOW_RUNNING)
+KEYS = ("engines", "gvisor", "containerd", "docker", "runtimes", "egress", ALLOW_RUNNING)
 """The keys of the inventory that Bulkhead reads; all others are pyinfra's, or a deploy's of the user's own."""
 
 _registered: dict[str, Capability] = {}
@@ -77,16 +82,19 @@ def check_inventory(hosts: Iterable[InventoryHost]) -> None:
     refuse_mixed_groups(hosts)
     problems: list[str] = []
     hints: list[str] = []
+    checks: list[Callable[[], object]] = []
     capabilities = discover()
     for host in hosts:
         problems += _misspelled(host)
         applying = [capability.validate for capability in capabilities if capability.groups & host.groups]
-        for validate in (*applying, allow_running):
-            try:
-                validate(host)
-            except BulkheadError as error:
-                problems += [line for line in error.message.splitlines() if line not in problems]
-                hints += [error.hint] if error.hint and error.hint not in hints else []
+        checks += [partial(validate, host) for validate in (*applying, allow_running)]
+    checks += [partial(capability.across, hosts) for capability in capabilities]
+    for check in checks:
+        try:
+            check()
+        except BulkheadError as error:
+            problems += [line for line in error.message.splitlines() if line not in problems]
+            hints += [error.hint] if error.hint and error.hint not in hints else []
     if problems:
         raise BulkheadError("\n".join(problems), hint="\n  ".join(hints))
 
@@ -110,6 +118,15 @@ def _misspelled(host: InventoryHost) -> list[str]:
 def needs_of(host: InventoryHost) -> list[Need]:
     """All that one look at `host` must bring for the capabilities that apply to it."""
     return [need for capability in discover() if capability.applies(host) for need in capability.needs(host)]
+
+
+def files_of(host: InventoryHost) -> dict[str, bytes]:
+    """Path → content of what `host` would get if it had none of these files, in the order of the paths."""
+    files: dict[str, bytes] = {}
+    for capability in discover():
+        if capability.applies(host):
+            files |= capability.files(host)
+    return dict(sorted(files.items()))
 
 
 def runtimes_of(host: InventoryHost, engine: str, look: Look | None = None) -> list[Runtime]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,24 @@ def merge(
     result = merging.difference(source, after) if diff else after
     # As bytes: a stream of text would write other line ends.
     click.echo(result.encode(), nl=False)
+
+
+@main.command()
+@click.argument("inventory")
+@click.argument("host")
+@click.argument("file", required=False)
+def render(inventory: str, host: str, file: str | None) -> None:
+    """Print what HOST of INVENTORY would get: all files under their paths, or FILE alone. Nothing is connected.
+
+    A file that is merged into the host's own (config.toml, daemon.json) is printed as it is made where there is none.
+    """
+    from bulkhead.rendering import rendered
+
+    files = rendered(inventory, host, file)
+    for number, (path, content) in enumerate(files.items()):
+        if file is None:
+            click.echo(f"{os.linesep if number else ''}==> {path} <==")
+        click.echo(content, nl=False)
 
 
 @main.command()

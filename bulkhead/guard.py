@@ -17,6 +17,7 @@ from bulkhead.inventory import InventoryHost
 
 if TYPE_CHECKING:
     from pyinfra.api import Host, State
+    from pyinfra.connectors.base import BaseConnector
 
 
 def inventory_host(host: Host) -> InventoryHost:
@@ -38,6 +39,13 @@ def explained() -> Iterator[None]:
         raise PyinfraError(str(error)) from None
 
 
+def be_strict(host: Host, connector: BaseConnector) -> None:
+    """Have a connector refuse a host whose key is not known, unless the inventory says otherwise."""
+    data: Any = getattr(connector, "data", {})
+    if "ssh_strict_host_key_checking" in data and host.data.get("ssh_strict_host_key_checking") is None:
+        data["ssh_strict_host_key_checking"] = "yes"
+
+
 class Guard(BaseStateCallback):
     """Callbacks for a pyinfra State; `install` adds them."""
 
@@ -49,13 +57,9 @@ class Guard(BaseStateCallback):
         """
         if not becomes_root(host.data.dict()):
             host.data._sudo = False
-        data: Any = getattr(host.connector, "data", {})
-        if "ssh_strict_host_key_checking" not in data:
-            return
         chosen = host.data.get("ssh_strict_host_key_checking")
-        if chosen is None:
-            data["ssh_strict_host_key_checking"] = "yes"
-        elif chosen != "yes":
+        be_strict(host, host.connector)
+        if chosen not in (None, "yes"):
             logger.warning(f"{host.print_prefix}the inventory sets ssh_strict_host_key_checking = {chosen!r}")
 
     def host_connect(self, state: State, host: Host) -> None:  # type: ignore[override]  # noqa: ARG002

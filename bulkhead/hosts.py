@@ -81,6 +81,11 @@ def fail(error: BulkheadError) -> None:
     state.fail_hosts({host})
 
 
+def warn(message: str) -> None:
+    """Print what an operator should know of the current host, whatever the run does."""
+    logger.warning(f"{host.print_prefix}{message}")
+
+
 def announce(lines: Sequence[str]) -> None:
     """Print what will change on the current host, when pyinfra was started with `--diff`."""
     if state.config.DIFF:

@@ -42,6 +42,18 @@ def load(inventory: str, limit: tuple[str, ...] = ()) -> list[InventoryHost]:
     return kept
 
 
+def load_one(inventory: str, name: str) -> InventoryHost:
+    """The host `name` of `inventory`.
+
+    Raises BulkheadError as `load` does, and when the host is not there.
+    """
+    hosts = load(inventory)
+    for host in hosts:
+        if host.name == name:
+            return host
+    raise BulkheadError(f"{inventory} has no host {name!r}", hint=f"It has {', '.join(host.name for host in hosts)}.")
+
+
 def _absolute(inventory: str) -> str:
     path = Path(inventory)
     if path.suffix == ".py" and not path.exists():

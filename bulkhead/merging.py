@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bulkhead import inventory_file, pins
-from bulkhead.capability import check_inventory, runtimes_of
+from bulkhead.capability import runtimes_of
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import ENGINES, GVISOR_HOSTS, InventoryHost, engines
 from deploys.containerd import config
@@ -56,14 +56,7 @@ def described(inventory: str | None, name: str | None) -> InventoryHost | None:
         return None
     if inventory is None or name is None:
         raise BulkheadError("--inventory and --host belong together", hint="Give both, or neither.")
-    hosts = inventory_file.load(inventory)
-    check_inventory(hosts)
-    for host in hosts:
-        if host.name == name:
-            return host
-    raise BulkheadError(
-        f"{inventory} has no host {name!r}", hint=f"It has {', '.join(host.name for host in hosts) or 'none'}."
-    )
+    return inventory_file.load_one(inventory, name)
 
 
 def version(text: str | None) -> tuple[int, int] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import shlex
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import jinja2
@@ -30,6 +30,8 @@ _environment = jinja2.Environment(
 )
 _environment.filters["quote"] = lambda value: shlex.quote(str(value))
 _environment.filters["decode"] = decode
+_environment.filters["basename"] = lambda path: PurePosixPath(path).name
+_environment.filters["dirname"] = lambda path: str(PurePosixPath(path).parent)
 
 
 def render(name: str, /, **values: Any) -> str:

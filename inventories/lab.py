@@ -1,5 +1,7 @@
 """The lab's machines, as `make lab-up` left them."""
 
+from urllib.parse import urlsplit
+
 from bulkhead.guard import explained
 from bulkhead.lab import LabState
 
@@ -37,4 +39,24 @@ _settings = {
 
 gvisor_hosts = [("gvisor", {**_data("gvisor"), **_settings})] if "gvisor" in _lab.machines else []
 
-legacy_hosts = [("legacy", _data("legacy"))] if "legacy" in _lab.machines else []
+# The lab's machines reach this computer for Debian's packages and nothing else.
+_proxy = urlsplit(_lab.proxy)
+_mirror = {"to": _proxy.hostname, "ports": [_proxy.port]}
+_legacy = {
+    "engines": ["docker"],
+    "egress": {
+        "management": [_proxy.hostname],
+        "host": [{**_mirror, "user": user} for user in (0, 42)],
+        "agents": {
+            "alpha": {
+                "subnet4": "172.30.1.0/24",
+                "subnet6": "fd42:1::/64",
+                "allow": [{"to": "203.0.113.10", "ports": [443]}, {"to": "2001:db8:1::10", "ports": [443]}],
+                "names": {"api.example.com": [443]},
+            },
+            "beta": {"subnet4": "172.30.2.0/24", "published": [{"port": 8080}]},
+        },
+    },
+}
+
+legacy_hosts = [("legacy", {**_data("legacy"), **_legacy})] if "legacy" in _lab.machines else []

@@ -12,4 +12,6 @@ gvisor_hosts = [
 ]
 
 # Agents that can't run under gVisor: dedicated hosts, never in both groups.
-legacy_hosts: list[str] = []
+legacy_hosts = [
+    ("legacy-1.example.net", {"ssh_hostname": "192.0.2.21"}),
+]

@@ -23,6 +23,7 @@ PACKAGES = (
     "libvirt-daemon",
     "libvirt-daemon-system",
     "mmdebstrap",
+    "nftables",
     "openssh-client",
     "qemu-system-x86",
     "qemu-utils",

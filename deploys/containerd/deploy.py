@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bulkhead import probe, put
@@ -19,6 +19,20 @@ from bulkhead.structure import changes
 from bulkhead.templates import render
 from deploys.containerd import config, facts, files, settings
 
+
+def files_of(host: InventoryHost) -> dict[str, bytes]:
+    """The shims' options, where the engine does not drive cgroups by systemd, and the daemon's file for containerd 2.0
+    as it is made where there is none; where there is one, our handlers are merged into it in the version that it has.
+    """
+    runtimes, wanted = runtimes_of(host, "containerd"), settings.of(host)
+    options = {
+        runtime.config_path: _options_file(runtime, runtime.config) for runtime in runtimes if runtime.config_path
+    }
+    path = wanted.config_file or config.PATH
+    merged = config.merge(None, runtimes, wanted.default_runtime, (2, 0), enable_cri=wanted.enable_cri, path=path)
+    return options | ({} if merged.text is None else {path: merged.text.encode()})
+
+
 CAPABILITY = register(
     Capability(
         name="containerd",
@@ -26,6 +40,7 @@ CAPABILITY = register(
         validate=settings.of,
         needs=facts.needs,
         wanted=lambda host: "containerd" in engines(host),
+        files=files_of,
     )
 )
 
@@ -182,9 +197,12 @@ def _options(
     put.refuse_odd(path, found)
     by_systemd = systemd_cgroup(there.cri, documents, found.content if found else None)
     flags = {**({"systemd-cgroup": "true"} if by_systemd else {}), **runtime.config}
+    return put.Write(path, _options_file(runtime, flags), found, backup=path not in ledger.options)
+
+
+def _options_file(runtime: Runtime, flags: Mapping[str, str]) -> bytes:
     values = {"name": runtime.name, "binary": runtime.binary, "config": dict(sorted(flags.items()))}
-    content = render("containerd/runsc.toml.j2", **values).encode()
-    return put.Write(path, content, found, backup=path not in ledger.options)
+    return render("containerd/runsc.toml.j2", **values).encode()
 
 
 def systemd_cgroup(cri: dict[str, Any] | None, documents: Sequence[dict[str, Any]], written: bytes | None) -> bool:

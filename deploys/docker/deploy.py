@@ -17,6 +17,15 @@ from bulkhead.structure import changes
 from bulkhead.templates import render
 from deploys.docker import daemon, facts, settings
 
+
+def files(host: InventoryHost) -> dict[str, bytes]:
+    """The daemon's file, as it is made where there is none; where there is one, our settings are merged into it."""
+    runtimes, default = runtimes_of(host, "docker"), settings.default_runtime(host)
+    path = settings.of(host).config_file
+    text, _ = daemon.merge(None, runtimes, default, path=path)
+    return {} if text is None else {path: text.encode()}
+
+
 CAPABILITY = register(
     Capability(
         name="Docker",
@@ -24,6 +33,7 @@ CAPABILITY = register(
         validate=settings.of,
         needs=facts.needs,
         wanted=lambda host: "docker" in engines(host),
+        files=files,
     )
 )
 

@@ -12,6 +12,8 @@ from bulkhead.look import Command, File
 from bulkhead.runtime import to_prove
 from tests.unit.helpers import RUNSC, gvisor_host
 
+EGRESS = {"management": ["192.0.2.0/24"]}
+
 
 def named(name: str, *groups: str, **data: Any) -> InventoryHost:
     return InventoryHost(name, frozenset(groups), data)
@@ -19,9 +21,9 @@ def named(name: str, *groups: str, **data: Any) -> InventoryHost:
 
 def test_every_folder_of_deploys_is_a_capability() -> None:
     assert {capability.name for capability in discover()} == {
-        *("leftovers", "gVisor", "containerd", "Docker", "runtimes")
+        *("leftovers", "egress", "gVisor", "containerd", "Docker", "runtimes")
     }
-    assert len(discover()) == 5
+    assert len(discover()) == 6
 
 
 @pytest.mark.parametrize(
@@ -38,9 +40,16 @@ def test_an_engine_that_a_host_has_not_got_is_left_alone(engines: list[str], nam
 
 
 def test_a_legacy_host_gets_nothing_of_gvisor() -> None:
-    host = named("old", "legacy_hosts", "all")
-    assert [capability.name for capability in discover() if capability.applies(host)] == ["leftovers"]
-    assert [need.name for need in needs_of(host) if isinstance(need, Command)] == ["leftovers"]
+    host = named("old", "legacy_hosts", "all", egress=EGRESS)
+    assert [capability.name for capability in discover() if capability.applies(host)] == ["egress", "leftovers"]
+    assert not any(
+        isinstance(need, Command) and not need.name.startswith(("egress.", "leftovers")) for need in needs_of(host)
+    )
+
+
+def test_a_gvisor_host_has_an_egress_policy_where_the_inventory_says_one() -> None:
+    host = gvisor_host(engines=["docker"], egress=EGRESS)
+    assert "egress" in {capability.name for capability in discover() if capability.applies(host)}
 
 
 def test_a_look_brings_what_the_host_s_capabilities_need_and_no_more() -> None:
@@ -51,7 +60,7 @@ def test_a_look_brings_what_the_host_s_capabilities_need_and_no_more() -> None:
 
 
 def test_a_right_inventory_passes() -> None:
-    check_inventory([gvisor_host(dockerfile="ours"), named("old", "legacy_hosts", "web")])
+    check_inventory([gvisor_host(dockerfile="ours"), named("old", "legacy_hosts", "web", egress=EGRESS)])
 
 
 def test_everything_wrong_on_every_host_is_said_at_once_and_once() -> None:
@@ -164,7 +173,7 @@ def test_a_default_that_is_unknown(name: str) -> None:
 
 
 def test_the_settings_of_a_legacy_host_are_not_those_of_gvisor() -> None:
-    check_inventory([named("old", "legacy_hosts", gvisor="ours", engines=3)])
+    check_inventory([named("old", "legacy_hosts", gvisor="ours", engines=3, egress=EGRESS)])
 
 
 def test_a_host_in_both_groups_is_refused_before_its_settings_are_read() -> None:

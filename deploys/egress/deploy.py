@@ -1,0 +1,198 @@
+"""Bring the egress policy into force: checked, loaded, confirmed over a new connection, and only then kept for boot."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from bulkhead import put
+from bulkhead.capability import Capability, register
+from bulkhead.errors import BulkheadError
+from bulkhead.hosts import announce, converges, run, warn
+from bulkhead.inventory import GVISOR_HOSTS, LEGACY_HOSTS, InventoryHost
+from bulkhead.look import PATH, Look
+from bulkhead.templates import render, whole
+from deploys.docker.facts import SOCKET
+from deploys.egress import facts, networks, proxy, settings
+from deploys.egress.confirm import confirmed
+from deploys.egress.facts import BOOT_FILE, STATE, UNIT
+from deploys.egress.policy import PROXY_PORT, PROXY_UID
+from deploys.egress.ruleset import TABLE, ruleset
+
+ENGINE_UNITS = (
+    *("docker.service", "containerd.service", "k3s.service", "k3s-agent.service", "rke2-server.service"),
+    *("rke2-agent.service", "k0scontroller.service", "k0sworker.service"),
+)
+"""Units that start no container without the policy; those that a host lacks do no harm."""
+
+PROBE_SECONDS = 15
+"""Seconds that one of the operator's probes may take."""
+
+
+def files(host: InventoryHost) -> dict[str, bytes]:
+    """Path → content of all that this capability writes."""
+    return {
+        BOOT_FILE: ruleset(host).encode(),
+        facts.UNIT_FILE: _unit(),
+        **networks.cni(host),
+        **proxy.files(host),
+    }
+
+
+def _unit() -> bytes:
+    return render("egress/bulkhead-egress.service.j2", boot_file=BOOT_FILE, engines=ENGINE_UNITS).encode()
+
+
+CAPABILITY = register(
+    Capability(
+        name="egress",
+        groups=frozenset({GVISOR_HOSTS, LEGACY_HOSTS}),
+        validate=lambda host: settings.of(host) if settings.described(host) else None,
+        needs=facts.needs,
+        wanted=settings.described,
+        files=files,
+        across=settings.refuse_agents_on_both_kinds,
+    )
+)
+
+
+@converges(CAPABILITY)
+def deploy(host: InventoryHost, look: Look) -> None:
+    """Load the policy, have it confirmed, and have it loaded at boot before the engines."""
+    there = facts.found(look)
+    wanted = settings.of(host)
+    if there.stock_service.startswith("enabled"):
+        raise BulkheadError(
+            "nftables.service is enabled: its configuration begins with 'flush ruleset', which would take the egress "
+            "policy and the engines' rules away whenever it is restarted",
+            hint="Move your own rules to a unit that only touches its own table, then: systemctl disable nftables",
+        )
+    if there.rolled_back:
+        warn("the egress policy of an earlier run was not confirmed and was taken back; this run tries again")
+    text = ruleset(host).encode()
+    digest = hashlib.sha256(text).hexdigest()
+    kept = there.boot is not None and there.boot.content == text
+    values = {
+        **put.preamble_values(),
+        "state": STATE,
+        "boot_file": BOOT_FILE,
+        "table": TABLE,
+        "unit": "bulkhead-egress-rollback",
+        "digest": digest,
+        "seconds": wanted.confirm_seconds,
+        "path": PATH,
+    }
+    changed = not (kept and there.loaded)
+    announce([] if not changed else [f"~ {TABLE}: {'the kernel has another one' if kept else 'new policy'}"])
+    run(
+        name="Install nftables",
+        script=None
+        if there.nft
+        else whole(render("host/install.sh.j2", **put.preamble_values(), packages=["nftables"])),
+    )
+    load = render(
+        "egress/load.sh.j2", **values, ruleset=text, rollback=render("egress/rollback.sh.j2", **values).encode()
+    )
+    run(name="Load the egress policy", script=whole(load) if changed else None)
+    confirmed(
+        name="Confirm the egress policy over a new connection",
+        probes=render("egress/probes.sh.j2", path=PATH, probes=wanted.probes, probe_seconds=PROBE_SECONDS),
+        confirm=whole(render("egress/confirm.sh.j2", **values)),
+        rollback=f"systemctl stop bulkhead-egress-rollback.timer; sh {STATE}/rollback",
+        needed=changed,
+    )
+    write = put.Write(facts.UNIT_FILE, _unit(), there.unit)
+    settled = there.enabled and there.active and there.stock_service in ("masked", "")
+    change = put.Change(
+        writes=[write],
+        activate=f"systemctl daemon-reload && systemctl --quiet mask nftables.service 2>/dev/null; "
+        f"systemctl --quiet reenable {UNIT} && systemctl start {UNIT}",
+        prove=f"systemctl --quiet is-enabled {UNIT} && systemctl --quiet is-active {UNIT}",
+    )
+    run(name="Load the egress policy at boot", script=None if settled and not change.changes else put.script(change))
+
+
+@converges(CAPABILITY)
+def agents(host: InventoryHost, look: Look) -> None:
+    """Make the agents' networks and the proxy for names: after the engines, which make the networks."""
+    if "docker" in host.data.get("engines", ()):
+        _docker_networks(host, look)
+    _cni_networks(host, look)
+    _proxy(host, look)
+
+
+def _docker_networks(host: InventoryHost, look: Look) -> None:
+    wanted = networks.docker(host)
+    there = {network["Name"]: network for network in facts.docker_networks(look)}
+    for name in wanted.keys() & there.keys():
+        if (there[name].get("Labels") or {}).get(networks.LABEL) != name:
+            raise BulkheadError(
+                f"Docker has a network named {name} that is not Bulkhead's",
+                hint=f"Remove it (docker network rm {name}), or give the agent another name.",
+            )
+    ours = {name: network for name, network in there.items() if (network.get("Labels") or {}).get(networks.LABEL)}
+    removed = [
+        (name, network["Id"])
+        for name, network in sorted(ours.items())
+        if name not in wanted or networks.differs(network, wanted[name])
+    ]
+    kept = ours.keys() - {name for name, _ in removed}
+    created = [(name, json.dumps(body)) for name, body in wanted.items() if name not in kept]
+    announce([*(f"- network {name}" for name, _ in removed), *(f"+ network {name}" for name, _ in created)])
+    script = render("egress/networks.sh.j2", **put.preamble_values(), socket=SOCKET, removed=removed, created=created)
+    run(name="Make the agents' networks in Docker", script=whole(script) if removed or created else None)
+
+
+def _cni_networks(host: InventoryHost, look: Look) -> None:
+    wanted = networks.cni(host)
+    gone = sorted(set(look.outputs["egress.cni"].text.split()) - wanted.keys())
+    change = put.Change(
+        writes=[put.Write(path, content, look.files[path]) for path, content in wanted.items()], obsolete=gone
+    )
+    announce([*(f"- {path}" for path in gone), *(f"~ {write.path}" for write in change.writes if write.changes)])
+    run(name="Describe the agents' networks for CNI", script=put.script(change) if gone or change.changes else None)
+
+
+def _proxy(host: InventoryHost, look: Look) -> None:
+    wanted = proxy.files(host)
+    states = look.outputs["egress.proxy"].text.split()
+    installed = look.outputs["egress.squid"].status == 0
+    if wanted:
+        passwd = look.files["/etc/passwd"]
+        users = [line.split(":") for line in (passwd.content.decode(errors="replace") if passwd else "").splitlines()]
+        uids = [user[2] for user in users if user[0] == proxy.USER]
+        if uids != [str(PROXY_UID)]:
+            raise BulkheadError(
+                f"the user {proxy.USER} has the uid {', '.join(uids) or '(none)'}, not {PROXY_UID} as Debian has it",
+                hint="The egress policy knows the proxy by that number: restore it (Debian's base-passwd).",
+            )
+        if installed and look.outputs["egress.squid_service"].text.startswith("enabled"):
+            raise BulkheadError(
+                "squid.service is enabled: another proxy of this host, which would listen beside the agents' one",
+                hint="If nobody needs it: systemctl disable --now squid; systemctl mask squid.",
+            )
+    run(
+        name="Install squid",
+        script=None if installed or not wanted else install("squid", masked="squid.service"),
+    )
+    writes = [
+        put.Write(path, wanted.get(path), look.files[path]) for path in (proxy.CONFIG, proxy.UNIT_FILE, proxy.LOGROTATE)
+    ]
+    change = put.Change(
+        writes=writes,
+        check="squid -k parse -f \"$candidate_0\" 2>&1 | grep -E 'FATAL|ERROR|WARNING' >&2 && return 1\n:"
+        if wanted
+        else "",
+        activate=render("egress/proxy.sh.j2", unit=proxy.UNIT, wanted=bool(wanted), port=PROXY_PORT),
+    )
+    announce([f"~ {write.path}" for write in writes if write.changes])
+    runs = states == ["enabled", "active"]
+    run(
+        name="Run the egress proxy" if wanted else "Stop the egress proxy",
+        script=None if not change.changes and runs == bool(wanted) else put.script(change),
+    )
+
+
+def install(package: str, masked: str = "") -> str:
+    """The script that installs a package of the distribution; `masked` is a unit of it that must not start."""
+    return whole(render("host/install.sh.j2", **put.preamble_values(), packages=[package], masked=masked))

@@ -1,0 +1,106 @@
+"""What the egress capability reads from a host, as parts of the one look."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from bulkhead.errors import BulkheadError
+from bulkhead.inventory import InventoryHost
+from bulkhead.look import Command, File, FoundFile, Look, Need
+from bulkhead.put import SCRATCH
+from deploys.docker.facts import api
+from deploys.egress import networks, proxy, settings
+from deploys.egress.live import same
+from deploys.egress.ruleset import TABLE
+
+BOOT_FILE = "/etc/bulkhead/egress.nft"
+"""The confirmed policy, which is loaded at boot."""
+
+STATE = f"{SCRATCH}/egress"
+UNIT = "bulkhead-egress.service"
+UNIT_FILE = f"/etc/systemd/system/{UNIT}"
+
+
+@dataclass(frozen=True)
+class FoundEgress:
+    """The policy that is there: its file, whether the kernel has just that, and what became of the last new one.
+
+    `rolled_back` tells that one was taken back since nobody confirmed it.
+    """
+
+    nft: bool
+    boot: FoundFile | None
+    loaded: bool
+    rolled_back: bool
+    unit: FoundFile | None
+    enabled: bool
+    active: bool
+    stock_service: str
+    """Whether Debian's own `nftables.service` is `enabled`, `disabled`, `masked`, or empty for not there."""
+
+
+def needs(host: InventoryHost) -> list[Need]:
+    """The policy's file, its unit, the table in the kernel beside what the file makes of an empty one; the proxy, and
+    the networks that are there."""
+    return [
+        *(File(path) for path in (proxy.CONFIG, proxy.UNIT_FILE, proxy.LOGROTATE, "/etc/passwd")),
+        Command("egress.squid", "command -v squid"),
+        Command("egress.proxy", f"systemctl is-enabled {proxy.UNIT} 2>/dev/null; systemctl is-active {proxy.UNIT}; :"),
+        Command("egress.squid_service", "systemctl is-enabled squid.service 2>/dev/null; :"),
+        Command(
+            "egress.cni", f"grep -l . {networks.CNI_DIRECTORY}/90-{settings.INTERFACE_PREFIX}*.conflist 2>/dev/null; :"
+        ),
+        *(File(path) for path in networks.cni(host)),
+        *([Command("egress.networks", api("/networks"))] if "docker" in host.data.get("engines", ()) else []),
+        File(BOOT_FILE),
+        File(UNIT_FILE),
+        File(f"{STATE}/rolled-back"),
+        Command("egress.nft", "command -v nft"),
+        Command("egress.live", f"nft --json list table {TABLE} 2>/dev/null; :"),
+        Command(
+            "egress.fresh",
+            f"[ ! -e {BOOT_FILE} ] || unshare --net sh -c 'nft --file {BOOT_FILE} && nft --json list table {TABLE}'",
+        ),
+        Command("egress.enabled", f"systemctl is-enabled {UNIT} 2>/dev/null; systemctl is-active {UNIT}; :"),
+        Command("egress.stock", "systemctl is-enabled nftables.service 2>/dev/null; :"),
+    ]
+
+
+def found(look: Look) -> FoundEgress:
+    """Read the answers to `needs`.
+
+    Raises BulkheadError when nft's listing can't be read.
+    """
+    states = look.outputs["egress.enabled"].text.split()
+    fresh = look.outputs["egress.fresh"]
+    live = look.outputs["egress.live"].text
+    return FoundEgress(
+        nft=look.outputs["egress.nft"].status == 0,
+        boot=look.files[BOOT_FILE],
+        loaded=bool(live) and fresh.status == 0 and same(live, fresh.text),
+        rolled_back=look.files[f"{STATE}/rolled-back"] is not None,
+        unit=look.files[UNIT_FILE],
+        enabled="enabled" in states,
+        active=states[-1:] == ["active"],
+        stock_service=look.outputs["egress.stock"].text.strip(),
+    )
+
+
+def docker_networks(look: Look) -> list[dict[str, Any]]:
+    """All networks that Docker has, as it lists them.
+
+    Raises BulkheadError when the daemon does not answer.
+    """
+    answer = look.outputs["egress.networks"].refuse_without("curl")
+    try:
+        found = json.loads(answer.stdout) if answer.status == 0 else None
+    except ValueError:
+        found = None
+    if not isinstance(found, list):
+        raise BulkheadError(
+            "Docker does not answer, so the agents' networks can't be made",
+            hint="See 'systemctl status docker' on the host, then run again.",
+        )
+    return found

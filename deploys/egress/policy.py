@@ -1,0 +1,257 @@
+"""A host's egress settings as the sets of the ruleset: which packet may pass, as plain values. Pure, no I/O."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import collapse_addresses
+from typing import Generic, TypeVar
+
+from deploys.egress.ranges import DENIED, METADATA, Endpoint, Network
+from deploys.egress.settings import AgentSettings, EgressSettings, interface
+
+PROXY_PORT = 3128
+"""Where the egress proxy listens on every gateway."""
+
+PROXY_UID = 13
+"""The user `proxy` of Debian and Ubuntu, whose number is fixed (base-passwd)."""
+
+ROOT = 0
+DNS_PORT, NTP_PORT = 53, 123
+
+K = TypeVar("K", bound=Hashable)
+Interval = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Rule(Generic[K]):
+    """Addresses and ports under one key, such as an interface with a protocol."""
+
+    network: Network
+    ports: Interval
+    key: K
+
+
+def disjoint(rules: Iterable[Rule[K]], version: int) -> list[Rule[K]]:
+    """The same permissions by rules of which no two overlap, sorted, of one IP version.
+
+    A set of nftables with intervals in a concatenation refuses elements that overlap (nft(8), Sets).
+    """
+    by_key: dict[K, list[Rule[K]]] = {}
+    for rule in rules:
+        if rule.network.version == version:
+            by_key.setdefault(rule.key, []).append(rule)
+    result = []
+    for key, group in by_key.items():
+        edges = sorted({edge for rule in group for edge in (rule.ports[0], rule.ports[1] + 1)})
+        pieces: list[tuple[Interval, tuple[Network, ...]]] = []
+        for first, after in itertools.pairwise(edges):
+            networks = _collapsed(rule.network for rule in group if rule.ports[0] <= first <= rule.ports[1])
+            if pieces and pieces[-1][1] == networks and pieces[-1][0][1] == first - 1:
+                pieces[-1] = ((pieces[-1][0][0], after - 1), networks)
+            elif networks:
+                pieces.append(((first, after - 1), networks))
+        result += [Rule(network, ports, key) for ports, networks in pieces for network in networks]
+    return sorted(result, key=lambda rule: (rule.network.network_address.packed, rule.network.prefixlen, rule.ports))
+
+
+def _collapsed(networks: Iterable[Network]) -> tuple[Network, ...]:
+    return tuple(collapse_addresses(networks))  # type: ignore[type-var]
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The elements of all sets of one IP version, as nft writes them.
+
+    The order of the fields puts the most selective first, which keeps the cost of a look-up constant (measured).
+    """
+
+    subnets: list[str]
+    """source network . interface: which source may appear on which bridge."""
+
+    gateways: list[str]
+    """gateway . interface . protocol . port: services of the host for an agent."""
+
+    carved: list[str]
+    """network . interface . protocol . ports: exceptions from the denied ranges."""
+
+    allowed: list[str]
+    """The same for all that an agent may reach."""
+
+    pinged: list[str]
+    """network . interface: what an agent may send echo requests to."""
+
+    published: list[str]
+    """source . interface . protocol . port."""
+
+    inbound: list[str]
+    """source . protocol . port: services of the host for others, ssh first of all."""
+
+    management: list[str]
+
+    shared: list[str]
+    """network . protocol . port: what all of the host's own users may reach."""
+
+    outbound: list[str]
+    """network . protocol . ports . uid."""
+
+    outbound_pinged: list[str]
+    """network . uid."""
+
+    denied: list[str]
+    metadata: list[str]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """All that the ruleset says beyond its fixed part."""
+
+    interfaces: list[str]
+    same: list[str]
+    """interface . interface: containers of one agent among themselves, where bridged packets pass the hooks too."""
+
+    v4: Sets
+    v6: Sets
+    published_ports: list[str]
+    """interface . protocol . port: what root on the host may ask for, such as health checks."""
+
+    proxy_ports: list[int]
+    """Ports that the egress proxy may connect to; empty where no agent names a host."""
+
+
+def policy(settings: EgressSettings) -> Policy:
+    """The sets that `settings` mean."""
+    agents = dict(sorted(settings.agents.items()))
+    return Policy(
+        interfaces=[interface(name) for name in agents],
+        same=[f'"{interface(name)}" . "{interface(name)}"' for name in agents],
+        v4=_sets(settings, agents, 4),
+        v6=_sets(settings, agents, 6),
+        published_ports=sorted(
+            {
+                f'"{interface(name)}" . {one.protocol} . {one.port}'
+                for name, agent in agents.items()
+                for one in agent.published
+            }
+        ),
+        proxy_ports=sorted({port for agent in agents.values() for ports in agent.names.values() for port in ports}),
+    )
+
+
+def _sets(settings: EgressSettings, agents: dict[str, AgentSettings], version: int) -> Sets:
+    def addressed(rules: Sequence[Rule[tuple[str, str]]]) -> list[str]:
+        return [
+            f'{_text(rule.network)} . "{rule.key[0]}" . {rule.key[1]} . {_span(rule.ports)}'
+            for rule in disjoint(rules, version)
+        ]
+
+    def served(rules: Sequence[Rule[str]]) -> list[str]:
+        return [f"{_text(rule.network)} . {rule.key} . {_span(rule.ports)}" for rule in disjoint(rules, version)]
+
+    def plain(networks: Iterable[Network]) -> list[str]:
+        return [_text(network) for network in _collapsed(one for one in networks if one.version == version)]
+
+    carved, allowed, pinged, published, gateways = _of_agents(agents)
+    inbound: list[Rule[str]] = [
+        Rule(source, (port, port), protocol)
+        for protocol, port, sources in (
+            *(("tcp", port, settings.management) for port in settings.management_ports),
+            *((service.protocol, service.port, service.sources) for service in settings.services),
+        )
+        for source in sources
+    ]
+    shared, outbound, outbound_pinged = _of_host(settings)
+    return Sets(
+        subnets=[
+            f'{network} . "{interface(name)}"'
+            for name, agent in agents.items()
+            for network in agent.networks
+            if network.version == version
+        ],
+        gateways=addressed(gateways),
+        carved=addressed(carved),
+        allowed=addressed([*allowed, *carved]),
+        pinged=[f'{_text(rule.network)} . "{rule.key}"' for rule in disjoint(pinged, version)],
+        published=addressed(published),
+        inbound=served(inbound),
+        management=plain(settings.management),
+        shared=served(shared),
+        outbound=[
+            f"{_text(rule.network)} . {rule.key[0]} . {_span(rule.ports)} . {rule.key[1]}"
+            for rule in disjoint(outbound, version)
+        ],
+        outbound_pinged=[f"{_text(rule.network)} . {rule.key}" for rule in disjoint(outbound_pinged, version)],
+        denied=plain(DENIED),
+        metadata=plain(endpoint.address for one in METADATA.values() for endpoint in one.endpoints),
+    )
+
+
+Addressed = list[Rule[tuple[str, str]]]
+
+
+def _of_agents(
+    agents: dict[str, AgentSettings],
+) -> tuple[Addressed, Addressed, list[Rule[str]], Addressed, Addressed]:
+    carved: Addressed = []
+    allowed: Addressed = []
+    pinged: list[Rule[str]] = []
+    published: Addressed = []
+    gateways: Addressed = []
+    for name, agent in agents.items():
+        on = interface(name)
+        for one in agent.allow:
+            if one.protocol == "icmp":
+                pinged.append(Rule(one.to, (0, 0), on))
+            else:
+                target = carved if one.carve_out else allowed
+                target += [Rule(one.to, ports, (on, one.protocol)) for ports in one.ports]
+        endpoints = [endpoint for granted in agent.metadata for endpoint in METADATA[granted].endpoints]
+        # An endpoint may be an address of the host itself or lie behind it.
+        carved += [_rule(endpoint, on) for endpoint in endpoints]
+        gateways += [_rule(endpoint, on) for endpoint in endpoints]
+        if agent.names:
+            gateways += [Rule(_single(network), (PROXY_PORT, PROXY_PORT), (on, "tcp")) for network in agent.networks]
+        published += [
+            Rule(source, (one.port, one.port), (on, one.protocol)) for one in agent.published for source in one.sources
+        ]
+    return carved, allowed, pinged, published, gateways
+
+
+def _of_host(
+    settings: EgressSettings,
+) -> tuple[list[Rule[str]], list[Rule[tuple[str, int]]], list[Rule[int]]]:
+    shared: list[Rule[str]] = []
+    for server in settings.resolvers:
+        shared += [Rule(server, (DNS_PORT, DNS_PORT), protocol) for protocol in ("tcp", "udp")]
+    shared += [Rule(server, (NTP_PORT, NTP_PORT), "udp") for server in settings.time_servers]
+    outbound: list[Rule[tuple[str, int]]] = []
+    pinged: list[Rule[int]] = []
+    for one in settings.host:
+        if one.protocol == "icmp":
+            pinged.append(Rule(one.to, (0, 0), one.user))
+        outbound += [Rule(one.to, ports, (one.protocol, one.user)) for ports in one.ports]
+    outbound += [
+        Rule(endpoint.address, (endpoint.port, endpoint.port), (endpoint.protocol, ROOT))
+        for name in settings.metadata
+        for endpoint in METADATA[name].endpoints
+    ]
+    return shared, outbound, pinged
+
+
+def _rule(endpoint: Endpoint, on: str) -> Rule[tuple[str, str]]:
+    return Rule(endpoint.address, (endpoint.port, endpoint.port), (on, endpoint.protocol))
+
+
+def _single(network: Network) -> Network:
+    """The gateway of a network, as a network of its own."""
+    return type(network)(network[1])
+
+
+def _text(network: Network) -> str:
+    """An address alone where the network has but one."""
+    return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
+
+
+def _span(interval: Interval) -> str:
+    return str(interval[0]) if interval[0] == interval[1] else f"{interval[0]}-{interval[1]}"

@@ -1,0 +1,300 @@
+"""The inventory's `egress`: who may manage the host, what the host may reach, and what each agent may reach."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from bulkhead.errors import BulkheadError
+from bulkhead.inventory import GVISOR_HOSTS, LEGACY_HOSTS, InventoryHost, Settings, engines, read
+from deploys.egress.ranges import DENIED, METADATA, Network, Protocol, metadata_in, within
+
+KEY = "egress"
+
+INTERFACE_PREFIX = "bh-"
+IFNAMSIZ = 16
+"""Bytes of an interface's name with the zero at its end (Linux, include/uapi/linux/if.h)."""
+
+OWN_USERS = (0, 65533)
+"""The uids of the host's own users; those of user namespaces begin above (login.defs, SUB_UID_MIN)."""
+
+_LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
+_NAME = re.compile(rf"\.?({_LABEL}\.)+{_LABEL}")
+_AGENT = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
+
+
+def _network(value: object) -> Network:
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not an address or a CIDR range")
+    try:
+        return ip_network(value)
+    except ValueError as error:
+        try:
+            meant = ip_network(value, strict=False)
+        except ValueError:
+            raise ValueError(f"{value!r} is not an address or a CIDR range") from error
+        raise ValueError(f"{value!r} has bits set behind its prefix (did you mean {meant}?)") from error
+
+
+def _ports(value: object) -> tuple[int, int]:
+    """A port, or a range such as "8000-8100", as its first and last port."""
+    if isinstance(value, tuple) and len(value) == 2:
+        return value
+    parts = [value] if isinstance(value, int) else value.split("-") if isinstance(value, str) else []
+    try:
+        numbers = [int(part) for part in parts if not isinstance(part, bool)]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2) or not all(1 <= number <= 65535 for number in numbers) or numbers[0] > numbers[-1]:
+        raise ValueError(f"{value!r} is not a port (1 to 65535) or a range such as '8000-8100'")
+    return numbers[0], numbers[-1]
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not _NAME.fullmatch(value) or len(value) > 253:
+        raise ValueError(
+            f"{value!r} is not a host name such as 'api.example.com', or '.example.com' for all below it (lower case)"
+        )
+    if value.rpartition(".")[2].isdigit():
+        raise ValueError(f"{value!r} is an address: say it under allow")
+    return value
+
+
+Range = Annotated[Network, BeforeValidator(_network)]
+Ports = Annotated[tuple[int, int], BeforeValidator(_ports)]
+Name = Annotated[str, BeforeValidator(_name)]
+Uid = Annotated[int, Field(ge=0, lt=2**32 - 1)]
+
+
+class Destination(Settings):
+    """What may be reached: addresses by protocol and ports; `icmp` is echo requests and has no ports."""
+
+    to: Range
+    protocol: Protocol = "tcp"
+    ports: list[Ports] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Destination:
+        if self.protocol == "icmp" and self.ports:
+            raise ValueError("ports: icmp has none")
+        if self.protocol != "icmp" and not self.ports:
+            raise ValueError(f"ports: say which ports of {self.to} ({self.protocol})")
+        return self
+
+
+class AgentDestination(Destination):
+    """A destination of an agent. Inside the denied ranges it needs `carve_out`: the reason for the exception.
+
+    A range that holds denied ones, such as `0.0.0.0/0`, is allowed but for these.
+    """
+
+    carve_out: str = ""
+
+
+class HostDestination(Destination):
+    """A destination of the host itself, for one user by number: an unknown name would fail the whole ruleset."""
+
+    user: Uid = 0
+
+
+class Published(Settings):
+    """A port that the agent's container listens on and the engine publishes; `sources` may come in."""
+
+    port: Annotated[int, Field(ge=1, le=65535)]
+    protocol: Literal["tcp", "udp"] = "tcp"
+    sources: list[Range] = Field(default_factory=lambda: [ip_network("0.0.0.0/0"), ip_network("::/0")])
+
+
+class Service(Settings):
+    """A service of the host itself, such as a metrics exporter, and who may reach it."""
+
+    port: Annotated[int, Field(ge=1, le=65535)]
+    protocol: Literal["tcp", "udp"] = "tcp"
+    sources: list[Range] = Field(min_length=1)
+
+
+class AgentSettings(Settings):
+    """One agent: its own network, and all that it may reach. What is not named is denied."""
+
+    subnet4: Range
+    subnet6: Range | None = None
+    engine: Literal["docker", "containerd"] | None = None
+    """Which of the host's engines runs it and makes its network; Docker if the host has that."""
+
+    allow: list[AgentDestination] = Field(default_factory=list)
+    names: dict[Name, list[Annotated[int, Field(ge=1, le=65535)]]] = Field(default_factory=dict)
+    """Host name → ports, reached through the egress proxy on the agent's gateway."""
+
+    published: list[Published] = Field(default_factory=list)
+    metadata: dict[str, str] = Field(default_factory=dict)
+    """Endpoint of the catalogue that is meant for workloads → reason."""
+
+    @model_validator(mode="after")
+    def _right(self) -> AgentSettings:
+        for key, network, version, longest in (("subnet4", self.subnet4, 4, 29), ("subnet6", self.subnet6, 6, 125)):
+            if network is not None and network.version != version:
+                raise ValueError(f"{key}: {network} is not IPv{version}")
+            if network is not None and network.prefixlen > longest:
+                raise ValueError(f"{key}: {network} is too small: at most /{longest}")
+        for destination in self.allow:
+            inside = within(destination.to, DENIED)
+            endpoint = metadata_in(destination.to) if inside else None
+            if endpoint:
+                raise ValueError(
+                    f"allow: {destination.to} holds the metadata endpoint {endpoint}: no carve_out opens it; "
+                    "narrow the range, or name the endpoint under metadata if it is one for workloads"
+                )
+            if inside and not destination.carve_out.strip():
+                raise ValueError(
+                    f"allow: {destination.to} lies in {inside}, which agents are denied; "
+                    "say why it is an exception with carve_out"
+                )
+            if destination.carve_out and not inside:
+                raise ValueError(f"allow: {destination.to} is no exception: leave carve_out out")
+            if destination.to.version == 6 and self.subnet6 is None:
+                raise ValueError(f"allow: {destination.to} is IPv6, but the agent has no subnet6")
+        for name, reason in self.metadata.items():
+            _refuse_unknown_metadata(name)
+            if not METADATA[name].agents:
+                raise ValueError(f"metadata: {name} holds the machine's own credentials: no agent gets it")
+            if not reason.strip():
+                raise ValueError(f"metadata: {name}: say why the agent needs it")
+        return self
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The agent's networks: IPv4, and IPv6 where it has one."""
+        return (self.subnet4,) if self.subnet6 is None else (self.subnet4, self.subnet6)
+
+    @property
+    def gateways(self) -> tuple[IPv4Address | IPv6Address, ...]:
+        """The addresses of the host on the agent's bridge: the first of each of its networks."""
+        return tuple(network[1] for network in self.networks)
+
+
+class EgressSettings(Settings):
+    """The whole policy of one host."""
+
+    management: list[Range] = Field(min_length=1)
+    """Who may open an ssh connection to the host. Whoever runs Bulkhead has to be among them."""
+
+    management_ports: list[Annotated[int, Field(ge=1, le=65535)]] = Field(default_factory=lambda: [22])
+    services: list[Service] = Field(default_factory=list)
+    resolvers: list[Range] = Field(default_factory=list)
+    """Name servers of the host and of the egress proxy, port 53."""
+
+    time_servers: list[Range] = Field(default_factory=list)
+    """NTP servers, port 123/udp."""
+
+    host: list[HostDestination] = Field(default_factory=list)
+    """What else the host may reach, such as package mirrors (uid 0, and 42 for Debian's `_apt`)."""
+
+    metadata: list[str] = Field(default_factory=list)
+    """Endpoints of the catalogue that root on the host may reach, such as `aws` or `azure-wire-server`."""
+
+    agents: dict[str, AgentSettings] = Field(default_factory=dict)
+    confirm_seconds: Annotated[int, Field(ge=10, le=3600)] = 60
+    """Seconds after which a new ruleset that nobody confirmed gives way to the one before."""
+
+    probes: list[str] = Field(default_factory=list)
+    """Commands that must succeed on the host under a new ruleset, over a new connection, for it to stay."""
+
+    @model_validator(mode="after")
+    def _right(self) -> EgressSettings:
+        for name in self.agents:
+            _check_name(name)
+        for (name, agent), (other_name, other) in itertools.permutations(self.agents.items(), 2):
+            for network in other.networks:
+                for own in agent.networks:
+                    if own.overlaps(network) and name < other_name:
+                        raise ValueError(f"agents: the networks of {name} ({own}) and {other_name} ({network}) overlap")
+                for destination in agent.allow:
+                    if within(destination.to, [network]):
+                        raise ValueError(
+                            f"agents.{name}.allow: {destination.to} lies in {network}, the network of {other_name}"
+                        )
+        for name in self.metadata:
+            _refuse_unknown_metadata(name)
+        return self
+
+
+def interface(agent: str) -> str:
+    """The name of the agent's bridge."""
+    return INTERFACE_PREFIX + agent
+
+
+def _check_name(agent: str) -> None:
+    longest = IFNAMSIZ - 1 - len(INTERFACE_PREFIX)
+    if len(agent) > longest:
+        raise ValueError(
+            f"agents: {agent!r}: its interface {interface(agent)} would be longer than Linux allows: "
+            f"at most {longest} characters"
+        )
+    if not _AGENT.fullmatch(agent):
+        raise ValueError(f"agents: {agent!r} is not a name of lower case letters, digits and hyphens")
+
+
+def _refuse_unknown_metadata(name: str) -> None:
+    if name not in METADATA:
+        raise ValueError(f"metadata: {name!r} is none of {', '.join(METADATA)}")
+
+
+def of(host: InventoryHost) -> EgressSettings:
+    """The egress policy of a host.
+
+    Raises BulkheadError naming the host, the key and the reason for everything that is wrong.
+    """
+    if KEY not in host.data:
+        raise BulkheadError(
+            f"{host.name}: {KEY}: missing: without management sources the host would lock everybody out",
+            hint="Write egress = {'management': ['192.0.2.0/24'], ...}: at least who may reach its ssh.",
+        )
+    found = read(EgressSettings, host, KEY)
+    for name in found.agents:
+        if _engine(host, found, name) not in engines(host):
+            raise BulkheadError(
+                f"{host.name}: {KEY}.agents.{name}.engine: {found.agents[name].engine} is not an engine of this host"
+            )
+    return found
+
+
+def engine_of(host: InventoryHost, agent: str) -> str:
+    """The engine that runs an agent of `host`."""
+    return _engine(host, of(host), agent)
+
+
+def _engine(host: InventoryHost, found: EgressSettings, agent: str) -> str:
+    return found.agents[agent].engine or ("docker" if "docker" in engines(host) else "containerd")
+
+
+def described(host: InventoryHost) -> bool:
+    """Whether a host has an egress policy: legacy hosts always, others where the inventory gives one."""
+    return LEGACY_HOSTS in host.groups or host.data.get(KEY) is not None
+
+
+def refuse_agents_on_both_kinds(hosts: Sequence[InventoryHost]) -> None:
+    """Raise BulkheadError for an agent that lives on a gVisor host and on a legacy host: it is of one tier."""
+    kinds: dict[str, dict[str, str]] = {}
+    for host in hosts:
+        egress = host.data.get(KEY)
+        agents = egress.get("agents") if isinstance(egress, Mapping) else None
+        for kind in {GVISOR_HOSTS, LEGACY_HOSTS} & host.groups:
+            for agent in agents if isinstance(agents, Mapping) else ():
+                kinds.setdefault(str(agent), {}).setdefault(kind, host.name)
+    problems = [
+        f"{KEY}.agents.{agent}: lives on " + " and on ".join(f"{places[kind]} ({kind})" for kind in sorted(places))
+        for agent, places in sorted(kinds.items())
+        if len(places) > 1
+    ]
+    if problems:
+        raise BulkheadError(
+            "\n".join(problems),
+            hint="An agent that can run under gVisor does so everywhere; give the other one a name of its own.",
+        )

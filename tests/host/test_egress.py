@@ -1,0 +1,182 @@
+"""Is what agents and the host may reach really what the inventory says, and all else denied?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from testinfra.host import Host
+
+from bulkhead.inventory import InventoryHost
+from tests.host.agent_namespace import AgentNamespace, asked
+
+METADATA = "http://169.254.169.254/"
+# TEST-NET-1 (RFC 5737): nobody is there, and no inventory should name it.
+NOWHERE = "http://192.0.2.1/"
+
+
+@pytest.fixture(scope="module")
+def policy(described: InventoryHost) -> dict[str, Any]:
+    """The inventory's egress policy."""
+    if described.data.get("egress") is None:
+        pytest.skip("the inventory says no egress policy for this host: nothing is denied")
+    return dict(described.data["egress"])
+
+
+@pytest.fixture(scope="module")
+def namespaces(host: Host, policy: dict[str, Any]) -> Iterator[list[AgentNamespace]]:
+    """A namespace on the bridge of each agent that has one by now."""
+    made = []
+    try:
+        for name, agent in policy.get("agents", {}).items():
+            assert host.run("test -d /sys/class/net/bh-%s/bridge", name).rc == 0, f"the agent {name} has no bridge"
+            made.append(AgentNamespace(host, name, agent).__enter__())
+        if not made:
+            pytest.skip("the inventory names no agents")
+        yield made
+    finally:
+        for namespace in made:
+            namespace.__exit__()
+
+
+@pytest.mark.usefixtures("policy")
+def test_every_way_is_denied_by_default(host: Host) -> None:
+    """Whatever no rule allows is dropped: forwarded, into the host and out of it, before other tables accept it."""
+    table = json.loads(host.check_output("nft --json list table inet bulkhead"))["nftables"]
+    chains = [entry["chain"] for entry in table if "chain" in entry and "hook" in entry["chain"]]
+    found = {chain["hook"]: (chain["policy"], chain["prio"]) for chain in chains}
+    assert {hook: policy for hook, (policy, _) in found.items()} == {
+        "prerouting": "accept",
+        "forward": "drop",
+        "input": "drop",
+        "output": "drop",
+    }
+    assert found["prerouting"][1] < -100, "destinations are judged after DNAT"
+    assert all(priority < 0 for _, priority in found.values())
+
+
+@pytest.mark.usefixtures("policy")
+def test_the_loaded_table_is_that_of_the_file(host: Host) -> None:
+    """The kernel has what the confirmed file says, rule by rule."""
+    listing = "nft --stateless list table inet bulkhead"
+    live = host.check_output(listing)
+    fresh = host.check_output(f"unshare --net sh -c 'nft --file /etc/bulkhead/egress.nft && {listing}'")
+    assert _lines(live) == _lines(fresh)
+
+
+def _lines(listing: str) -> tuple[list[str], list[str]]:
+    """The rules in their order, and all elements of sets in none; without what packets themselves add (`logged`)."""
+    rules: list[str] = []
+    elements: list[str] = []
+    name, inside = "", False
+    for line in (line.strip() for line in listing.splitlines()):
+        if line.startswith("set "):
+            name = line.split()[1]
+        if line.startswith("elements = {"):
+            inside = True
+        if not inside:
+            rules.append(line)
+        elif name != "logged":
+            bare = line.removeprefix("elements = {").removesuffix("}").replace(" . ", ".")
+            elements += [f"{name} {element.strip()}" for element in bare.split(",") if element.strip()]
+        if inside and line.endswith("}"):
+            inside = False
+    return rules, sorted(elements)
+
+
+@pytest.mark.usefixtures("policy")
+def test_no_engine_starts_without_it(host: Host) -> None:
+    """The policy is loaded at boot before the network, and the engines require it."""
+    assert host.check_output("systemctl is-enabled bulkhead-egress.service") == "enabled"
+    assert host.check_output("systemctl is-active bulkhead-egress.service") == "active"
+    before = host.check_output("systemctl show --property Before --value bulkhead-egress.service").split()
+    assert "network-pre.target" in before
+    for engine in ("docker.service", "containerd.service"):
+        if host.run("systemctl cat %s", engine).rc == 0:
+            required = host.check_output("systemctl show --property Requires --value %s", engine).split()
+            assert "bulkhead-egress.service" in required, engine
+            assert engine in before
+
+
+@pytest.mark.usefixtures("policy")
+def test_no_stock_unit_flushes_it(host: Host) -> None:
+    """Debian's nftables.service, whose file begins with 'flush ruleset', can't be started."""
+    assert host.run("systemctl is-enabled nftables.service").stdout.strip() in ("masked", "not-found", "")
+
+
+def test_agents_reach_no_metadata(namespaces: list[AgentNamespace]) -> None:
+    """A request for instance metadata from an agent's network is refused, and counted as what it is."""
+    for namespace in namespaces:
+        answer = namespace.get(METADATA)
+        assert answer.refused
+        assert answer.denied.get("metadata"), answer
+
+
+def test_agents_reach_nothing_that_is_not_named(namespaces: list[AgentNamespace]) -> None:
+    """A public address that the inventory does not name is refused."""
+    for namespace in namespaces:
+        answer = namespace.get(NOWHERE)
+        assert answer.refused
+        assert answer.denied.get("forward"), answer
+
+
+def test_agents_do_not_reach_the_host(namespaces: list[AgentNamespace]) -> None:
+    """The host's ssh is refused on the agents' gateways."""
+    for namespace in namespaces:
+        answer = namespace.get(f"http://{namespace.gateway}:22/")
+        assert answer.refused
+        assert answer.denied.get("host"), answer
+
+
+def test_agents_do_not_reach_each_other(namespaces: list[AgentNamespace]) -> None:
+    """A neighbour's network is refused."""
+    if len(namespaces) < 2:
+        pytest.skip("there is only one agent")
+    for one, other in zip(namespaces, [*namespaces[1:], namespaces[0]], strict=True):
+        answer = one.get(f"http://{other.network[-2]}:9/")
+        assert answer.refused
+        assert answer.denied.get("range") or answer.denied.get("tenant"), answer
+
+
+def test_agents_send_as_nobody_else(namespaces: list[AgentNamespace]) -> None:
+    """A packet with an address that is not the agent's is dropped."""
+    for namespace in namespaces:
+        assert namespace.run("ip address add 192.0.2.77/32 dev lo") == 0
+        answer = namespace.get(NOWHERE, "--interface 192.0.2.77")
+        assert answer.refused
+        assert answer.denied.get("spoofed"), answer
+
+
+def test_the_proxy_knows_its_names(namespaces: list[AgentNamespace], policy: dict[str, Any]) -> None:
+    """The egress proxy refuses names that are not the agent's, and addresses."""
+    naming = [name for name, agent in policy.get("agents", {}).items() if agent.get("names")]
+    if not naming:
+        pytest.skip("no agent names a host")
+    for namespace in namespaces:
+        if namespace.bridge.removeprefix("bh-") in naming:
+            for target in ("https://not-on-the-list.invalid/", "https://169.254.169.254/", "https://10.0.0.1/"):
+                answer = namespace.get(target, f"--proxy http://{namespace.gateway}:3128")
+                assert answer.code == "000 403", (target, answer)
+
+
+@pytest.mark.usefixtures("policy")
+def test_users_reach_no_metadata(host: Host) -> None:
+    """An ordinary user of the host gets no instance metadata."""
+    answer = asked(host, "setpriv --reuid=65534 --regid=65534 --clear-groups", METADATA)
+    assert answer.refused
+    assert answer.denied.get("metadata"), answer
+
+
+@pytest.mark.usefixtures("policy")
+def test_no_container_shares_the_hosts_network(host: Host) -> None:
+    """No container runs in the host's own network, where it would be taken for the host itself."""
+    if host.run("command -v docker").rc != 0:
+        pytest.skip("there is no docker to ask")
+    running = host.check_output("docker ps --quiet --no-trunc").split()
+    if running:
+        modes = host.check_output(
+            f"docker inspect --format '{{{{.Name}}}} {{{{.HostConfig.NetworkMode}}}}' {' '.join(running)}"
+        )
+        assert [line for line in modes.splitlines() if line.endswith(" host")] == []
