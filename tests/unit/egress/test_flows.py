@@ -38,7 +38,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 def rules(**changes: object) -> str:
     """The ruleset of a legacy host with the flows' policy, some of it replaced."""
-    return ruleset(InventoryHost("host", frozenset({"legacy_hosts"}), {"engines": ["docker"], "egress": {**POLICY, **changes}}))
+    return ruleset(
+        InventoryHost("host", frozenset({"legacy_hosts"}), {"engines": ["docker"], "egress": {**POLICY, **changes}})
+    )
 
 
 def outcome(place: World, flow: Flow) -> str:
