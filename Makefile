@@ -8,7 +8,7 @@ demo: venv ## from nothing to a verified gVisor host, on a throwaway virtual mac
 	@.venv/bin/bulkhead demo
 
 test: lint ## every test: unit tests, then the lab end to end
-	@.venv/bin/pytest tests/unit tests/lab
+	@.venv/bin/pytest -n 2 --dist loadgroup tests/unit tests/lab
 
 test-long: venv ## the tests that take long
 	@.venv/bin/pytest -m long tests/unit tests/lab

@@ -47,19 +47,40 @@ def serve_stream(listener: socket.socket) -> None:
         threading.Thread(target=echo, args=(connection,), daemon=True).start()
 
 
-def serve_datagrams(listener: socket.socket) -> None:
-    """Echo every datagram, from the address that it was sent to."""
+def serve_datagrams(listener: socket.socket, names: dict[str, list[str]]) -> None:
+    """Echo every datagram from the address that it was sent to; where there are `names`, answer questions for them."""
+    asked: dict[str, int] = {}
     while True:
         data, ancillary, _, sender = listener.recvmsg(65536, socket.CMSG_SPACE(20))
         note(data)
+        answer = answered(data, names, asked) if names and 0 in data[12:] else data
         information = [item for item in ancillary if item[1] == socket.IPV6_PKTINFO]
         address = [(level, kind, value[:16] + bytes(4)) for level, kind, value in information]
         with contextlib.suppress(OSError):
-            listener.sendmsg([data], address, 0, sender)
+            listener.sendmsg([answer], address, 0, sender)
+
+
+def answered(query: bytes, names: dict[str, list[str]], asked: dict[str, int]) -> bytes:
+    """The answer to a DNS question for an IPv4 address (RFC 1035); of several, each question gets the next one."""
+    labels, at = [], 12
+    while query[at]:
+        labels.append(query[at + 1 : at + 1 + query[at]].decode())
+        at += 1 + query[at]
+    name = ".".join(labels).lower()
+    note(f"dns:{name}".encode())
+    addresses = names.get(name, []) if query[at + 1 : at + 3] == b"\0\1" else []
+    record = b""
+    if addresses:
+        asked[name] = asked.get(name, -1) + 1
+        address = socket.inet_aton(addresses[asked[name] % len(addresses)])
+        record = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 1, 4) + address
+    flags = 0x8180 if name in names else 0x8183
+    head = query[:2] + struct.pack("!HHHHH", flags, 1, bool(record), 0, 0)
+    return head + query[12 : at + 5] + record
 
 
 def listen(request: dict[str, Any]) -> str:
-    """Serve echoes on TCP and UDP ports of every address."""
+    """Serve echoes on TCP and UDP ports of every address, and names on UDP port 53."""
     for port in request.get("tcp", []):
         stream = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=128)
         threading.Thread(target=serve_stream, args=(stream,), daemon=True).start()
@@ -68,7 +89,8 @@ def listen(request: dict[str, Any]) -> str:
         datagrams.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         datagrams.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         datagrams.bind(("::", port))
-        threading.Thread(target=serve_datagrams, args=(datagrams,), daemon=True).start()
+        names = request.get("names", {}) if port == 53 else {}
+        threading.Thread(target=serve_datagrams, args=(datagrams, names), daemon=True).start()
     return "listening"
 
 
@@ -180,6 +202,23 @@ def by_frame(request: dict[str, Any]) -> str:
     return "sent"
 
 
+def by_proxy(request: dict[str, Any]) -> str:
+    """Ask a proxy to connect to a name, then send the token through; the proxy's refusal is `refused`."""
+    with socket.socket(family(request["to"]), socket.SOCK_STREAM) as stream:
+        stream.settimeout(request["seconds"])
+        stream.connect(destination(request))
+        target = f"{request['name']}:{request['name_port']}"
+        stream.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            more = stream.recv(65536)
+            if not more:
+                break
+            answer += more
+        status = answer.split(b" ")[1:2]
+        return exchange(stream, request["token"]) if status == [b"200"] else f"refused {b''.join(status).decode()}"
+
+
 def hold(request: dict[str, Any]) -> str:
     """Open a connection, or send a first datagram, and keep the socket under a name."""
     kind = socket.SOCK_DGRAM if request["kind"] == "udp" else socket.SOCK_STREAM
@@ -224,6 +263,7 @@ OPERATIONS = {
     "icmp": by_icmp,
     "raw": by_raw,
     "frame": by_frame,
+    "proxy": by_proxy,
     "hold": hold,
     "use": use,
     "flood": flood,

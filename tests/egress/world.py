@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,6 +29,16 @@ WORLD = (
 TCP = (22, 25, 53, 80, 443, 853, 2375, 3128, 5432, 8000, 8080, 8100, 9000, 9100, 32526)
 UDP = (53, 80, 123, 443, 4433, 5432, 9000)
 
+WORLD_SCRIPT = (
+    "".join(
+        f"ip address add {address}/128 dev lo nodad\n" if ":" in address else f"ip address add {address}/32 dev lo\n"
+        for address in WORLD
+    )
+    + "ip address add 192.0.2.1/24 dev eth0; ip address add 2001:db8::1/64 dev eth0 nodad; ip link set eth0 up\n"
+    + "ip route add default via 192.0.2.2; ip -6 route add default via 2001:db8::2\n"
+)
+"""What the world is, once it has its end of the link to the host."""
+
 AGENTS = {"alpha": 1, "beta": 2}
 UNLISTED = "other"
 NAMES = ("host", "world", "alpha", "twin", "beta", UNLISTED)
@@ -36,11 +46,11 @@ NAMES = ("host", "world", "alpha", "twin", "beta", UNLISTED)
 
 
 class Place:
-    """Where a prober runs, and how to ask it."""
+    """Where a prober runs, and how to ask it. `command` starts it there."""
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, command: Sequence[str]) -> None:
         self._process = subprocess.Popen(
-            [*command, sys.executable, "-S", str(PROBER)],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -90,7 +100,10 @@ class World:
                     "ip link set lo up; sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0",
                 )
             self._connect()
-            self.places = {name: Place(["ip", "netns", "exec", self._prefix + name]) for name in NAMES}
+            self.places = {
+                name: Place(["ip", "netns", "exec", self._prefix + name, sys.executable, "-S", str(PROBER)])
+                for name in NAMES
+            }
             for place in self.places.values():
                 assert place.ask(op="listen", tcp=TCP, udp=UDP) == "listening"
         except BaseException:
@@ -125,17 +138,7 @@ class World:
 
     def _connect(self) -> None:
         self._veth("host", "wan0", "world", "eth0")
-        world = "".join(
-            f"ip address add {address}/{128 if ':' in address else 32} dev lo nodad;"
-            if ":" in address
-            else f"ip address add {address}/32 dev lo;"
-            for address in WORLD
-        )
-        self.sh(
-            "world",
-            f"{world} ip address add 192.0.2.1/24 dev eth0; ip address add 2001:db8::1/64 dev eth0 nodad;"
-            "ip link set eth0 up; ip route add default via 192.0.2.2; ip -6 route add default via 2001:db8::2",
-        )
+        self.sh("world", WORLD_SCRIPT)
         self.sh(
             "host",
             f"ip address add {WAN4}/24 dev wan0; ip address add {WAN6}/64 dev wan0 nodad; ip link set wan0 up;"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from testinfra.host import Host
 
-from bulkhead.inventory import InventoryHost, engines
+from bulkhead.inventory import GVISOR_HOSTS, InventoryHost, engines
 from tests.host import expectations
 from tests.host.containers import CONTAINERDS, Containerd, ContainerdProbes, DockerProbes
 
@@ -27,6 +27,13 @@ def described(host: Host, pytestconfig: pytest.Config) -> InventoryHost:
         if entry["name"] == name:
             return InventoryHost(name, frozenset(entry["groups"]), entry["data"])
     raise LookupError(f"{name} is not in the inventory")
+
+
+@pytest.fixture(scope="module")
+def of_gvisor(described: InventoryHost) -> None:
+    """Skip on hosts that are not for gVisor."""
+    if GVISOR_HOSTS not in described.groups:
+        pytest.skip("not a gVisor host")
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,8 @@ from bulkhead import pins
 from bulkhead.inventory import InventoryHost
 from tests.host import expectations
 
+pytestmark = pytest.mark.usefixtures("of_gvisor")
+
 ENGINE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 

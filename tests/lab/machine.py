@@ -21,6 +21,9 @@ TIMEOUT = 400
 """Seconds for anything on the emulated machine; far more than it takes, so that a hang ends as a failure."""
 
 
+TITLES = ("Install", "Register", "Take", "Remove", "Load", "Confirm", "Make", "Describe", "Run", "Stop")
+"""What the names of the operations begin with."""
+
 VIRSH = ("virsh", "--connect", URI)
 
 
@@ -39,6 +42,10 @@ class Machine:
     def run(self, script: str) -> subprocess.CompletedProcess[str]:
         """Run a shell script as root, fed on standard input."""
         return subprocess.run([*self._ssh, "sudo sh -s"], input=script, capture_output=True, text=True, timeout=TIMEOUT)
+
+    def command(self, command: str) -> list[str]:
+        """The command line that runs a command as root, with this end's input and output."""
+        return [*self._ssh, f"sudo {command}"]
 
     def sh(self, script: str) -> str:
         """What a script prints; an AssertionError with its errors when it fails."""
@@ -106,14 +113,15 @@ class Deployed:
     def _rows(self, heading: str) -> list[list[str]]:
         lines = self.output.partition(heading)[2].splitlines()
         rows = [re.split(r"\s{2,}", line.strip()) for line in lines if line.startswith("    ")]
-        return [row for row in rows if row[0].startswith(("Install", "Register", "Take", "Remove"))]
+        return [row for row in rows if row[0].startswith(TITLES)]
 
 
 class Runs:
     """Runs against the lab's machine, with the lab's inventory or with settings of a test's own laid over it."""
 
-    def __init__(self, lab: LabState, directory: Path) -> None:
+    def __init__(self, lab: LabState, directory: Path, machine: str = "gvisor") -> None:
         self.lab = lab
+        self.machine = machine
         self._directory = directory
         self._number = 0
 
@@ -125,18 +133,24 @@ class Runs:
         path = self._directory / f"lab_{self._number}.py"
         lab = (ROOT / "inventories" / "lab.py").read_text()
         path.write_text(
-            f"{lab}\ngvisor_hosts = [(_name, {{**_host, **{overrides!r}}}) for _name, _host in gvisor_hosts]\n"
+            f"{lab}\n{self.machine}_hosts = [(_name, {{**_host, **{overrides!r}}}) for _name, _host in"
+            f" {self.machine}_hosts]\n"
         )
         return str(path)
 
     def deploy(self, *options: str, **overrides: Any) -> Deployed:
         """A run of `pyinfra … deploy.py` from the top of the repository; without options it applies the changes."""
-        command = [sys.executable, "-m", "pyinfra", *(options or ("-y",)), self.inventory(**overrides), "deploy.py"]
+        command = self.command(*options, **overrides)
         # Not -y alone: that skips the detection of changes, which a test of predictions needs.
         result = subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, stdin=subprocess.DEVNULL
         )
         return Deployed(result.returncode, result.stdout + result.stderr)
+
+    def command(self, *options: str, **overrides: Any) -> list[str]:
+        """The command line of such a run."""
+        run = [sys.executable, "-m", "pyinfra", "--limit", self.machine, *(options or ("-y",))]
+        return [*run, self.inventory(**overrides), "deploy.py"]
 
     def gvisor(self, **changes: Any) -> dict[str, Any]:
         """The lab's gVisor settings with some replaced."""
@@ -150,7 +164,8 @@ class Runs:
 
     def verify(self, *options: str, **overrides: Any) -> dict[str, str]:
         """Check → outcome of a whole verification."""
-        command = [sys.executable, "-m", "bulkhead", "verify", "--json", self.inventory(**overrides), *options]
+        limit = ("--limit", self.machine)
+        command = [sys.executable, "-m", "bulkhead", "verify", "--json", *limit, self.inventory(**overrides), *options]
         result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT)
         assert result.stdout, result.stderr
         answer = json.loads(result.stdout)

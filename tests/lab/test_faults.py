@@ -7,7 +7,6 @@ for each engine. `make test` tries one of a kind, `make test-long` the others.
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -37,9 +36,12 @@ def wanted(runs: Runs, number: float) -> dict[str, Any]:
 
 def start(runs: Runs, **overrides: Any) -> subprocess.Popen[bytes]:
     """A deploy in the background."""
-    command = [sys.executable, "-m", "pyinfra", "-y", runs.inventory(**overrides), "deploy.py"]
     return subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        runs.command(**overrides),
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
 
 

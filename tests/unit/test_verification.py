@@ -317,9 +317,9 @@ def test_sudo_with_a_password_is_refused(tmp_path: Path) -> None:
     assert error.value.hint == "Let the connecting user use sudo without one, or connect as root."
 
 
-def test_an_inventory_without_a_gvisor_host(tmp_path: Path) -> None:
+def test_an_inventory_without_a_host(tmp_path: Path) -> None:
     path = tmp_path / "inventory.py"
-    path.write_text('legacy_hosts = ["old-1"]\n')
+    path.write_text("gvisor_hosts = []\n")
     with pytest.raises(BulkheadError) as error:
         verify(str(path))
-    assert error.value.message == f"{path}: no host in gvisor_hosts to verify"
+    assert error.value.message == f"{path}: there is no host in it"

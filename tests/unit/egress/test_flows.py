@@ -16,7 +16,11 @@ from bulkhead.lab import packages
 from bulkhead.progress import Steps
 from deploys.egress.ruleset import ruleset
 from tests.egress.flows import FLOWS, POLICY, Flow
+from tests.egress.outcome import outcome
 from tests.egress.world import World, world
+
+# They install packages where some are missing, as the lab does.
+pytestmark = pytest.mark.xdist_group("machine")
 
 SECONDS = 0.7
 """How long an answer may take before it counts as none; all of it happens on one machine."""
@@ -43,26 +47,10 @@ def rules(**changes: object) -> str:
     )
 
 
-def outcome(place: World, flow: Flow) -> str:
-    """`passed`, `refused` or `silent`: of the sender, or of the receiver for what is sent blindly."""
-    token = uuid.uuid4().hex
-    request = dict(flow.request)
-    if request["op"] == "frame":
-        request |= {"interface": "eth0", "mac": place.mac(f"bh-{flow.sender}")}
-    said = place.places[flow.sender].ask(token=token, seconds=SECONDS, **request)
-    if said == "sent":
-        # What was sent on this machine is there at once, if it comes at all.
-        place.sh("host", "sleep 0.05")
-        said = "passed" if place.places[flow.receiver].ask(op="count", token=token) != "0" else "silent"
-    elif said != "passed":
-        assert place.places[flow.receiver].ask(op="count", token=token) == "0", "no answer, but it came"
-    return said
-
-
 @pytest.fixture(scope="module")
 def without(place: World) -> dict[str, str]:
     """Flow → outcome on a host without the guard."""
-    return {flow.name: outcome(place, flow) for flow in FLOWS}
+    return {flow.name: outcome(place.places, place.mac, flow, SECONDS) for flow in FLOWS}
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +58,7 @@ def with_guard(place: World, without: dict[str, str]) -> Iterator[dict[str, str]
     """Flow → outcome with it."""
     assert without
     place.load(rules())
-    yield {flow.name: outcome(place, flow) for flow in FLOWS}
+    yield {flow.name: outcome(place.places, place.mac, flow, SECONDS) for flow in FLOWS}
     place.unload()
 
 

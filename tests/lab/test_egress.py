@@ -1,0 +1,259 @@
+"""The egress policy on a real machine: real containers, Docker, boots, and operators who lock themselves out."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from bulkhead.inventory_file import ROOT
+from bulkhead.lab import LabState, up
+from tests.egress.flows import FLOWS, POLICY, Flow
+from tests.egress.outcome import outcome
+from tests.lab.guest_world import GuestWorld
+from tests.lab.machine import Machine, Runs
+
+SECONDS = 2.0
+"""How long an answer may take on an emulated machine."""
+
+OPERATIONS = {
+    "Load the egress policy",
+    "Confirm the egress policy over a new connection",
+    "Load the egress policy at boot",
+    "Make the agents' networks in Docker",
+    "Install squid",
+    "Run the egress proxy",
+}
+
+
+@pytest.fixture(scope="module")
+def legacy(lab: LabState, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Machine, Runs]]:
+    """The machine for legacy agents, and runs against it."""
+    assert lab
+    state = up(("legacy",))
+    machine = Machine("legacy", state.machines["legacy"], tmp_path_factory.mktemp("ssh"))
+    try:
+        yield machine, Runs(state, tmp_path_factory.mktemp("inventories"), "legacy")
+    finally:
+        machine.close()
+
+
+def policy(runs: Runs, **changes: Any) -> dict[str, Any]:
+    """The flows' policy, and what the lab itself needs: this computer for ssh and for packages."""
+    proxy = urlsplit(runs.lab.proxy)
+    mirror = [{"to": proxy.hostname, "ports": [proxy.port], "user": user} for user in (0, 42)]
+    return {
+        "egress": {
+            **POLICY,
+            "management": [*POLICY["management"], proxy.hostname],
+            "host": [*POLICY["host"], *mirror],
+            "confirm_seconds": 45,
+            **changes,
+        }
+    }
+
+
+@pytest.fixture(scope="module")
+def guarded(legacy: tuple[Machine, Runs]) -> Machine:
+    """The machine after a deploy of the flows' policy."""
+    machine, runs = legacy
+    runs.deploy(**policy(runs)).expect_success()
+    return machine
+
+
+@pytest.fixture(scope="module")
+def world(guarded: Machine) -> Iterator[GuestWorld]:
+    """The world and the agents' containers."""
+    made = GuestWorld(guarded)
+    made.make()
+    made.start()
+    try:
+        yield made
+    finally:
+        made.remove()
+
+
+def test_first_and_second_run(legacy: tuple[Machine, Runs]) -> None:
+    """The lab's own policy: all of it is predicted, done, verified, and left alone by the second run."""
+    machine, runs = legacy
+    dry = runs.deploy("--dry").expect_success()
+    assert machine.run("nft list table inet bulkhead").returncode != 0
+    assert dry.predicted == OPERATIONS
+    assert runs.deploy().expect_success().changed == OPERATIONS
+    outcomes = runs.verify()
+    assert {name for name, outcome in outcomes.items() if outcome == "failed"} == set()
+    assert sum(name.startswith("egress.") and outcome == "passed" for name, outcome in outcomes.items()) == 12
+    mark = uuid.uuid4().hex
+    machine.sh(f"logger -t sudo {mark}")
+    assert runs.deploy().expect_success().changed == set()
+    log = machine.sh("journalctl --no-pager --output=cat SYSLOG_IDENTIFIER=sudo | grep -e COMMAND= -e " + mark)
+    assert 1 <= log.rpartition(mark)[2].count("COMMAND=") - 1 <= 4
+
+
+DENIED_BY_DOCKER = ("neighbour", "past what is published", "another port of the agent", "other tcp agent")
+"""Parts of the names of flows that Docker itself denies between its networks, and from outside into them."""
+
+NOT_HERE = ("published v6",)
+"""Flows of which Docker 26 makes something else: it publishes to IPv6 by a process of the host."""
+
+
+def test_flows_of_real_containers(world: GuestWorld, guarded: Machine) -> None:
+    """Each denied flow passes without the guard, unless Docker denies it too, and not with it; allowed ones pass."""
+    flows = [flow for flow in FLOWS if not any(part in flow.name for part in NOT_HERE)]
+    guarded.sh("nft delete table inet bulkhead")
+    try:
+        without = {flow.name: result(world, flow) for flow in flows}
+    finally:
+        guarded.sh("nft --file /etc/bulkhead/egress.nft")
+    with_guard = {flow.name: result(world, flow) for flow in flows}
+    proving = [flow for flow in flows if not any(part in flow.name for part in DENIED_BY_DOCKER)]
+    assert {flow.name: without[flow.name] for flow in proving if without[flow.name] != "passed"} == {}
+    wrong = {flow.name: with_guard[flow.name] for flow in flows if (with_guard[flow.name] == "passed") != flow.allowed}
+    assert wrong == {}
+    assert len(proving) >= 120
+
+
+def result(world: GuestWorld, flow: Flow) -> str:
+    """What becomes of a flow; a service of the machine's own does not echo, but it answers."""
+    said = outcome(world.places, world.mac, flow, SECONDS)
+    return "passed" if said == "garbled" else said
+
+
+@pytest.mark.parametrize("what", ["systemctl restart docker", "docker network create extra && docker network rm extra"])
+def test_the_engine_does_not_undo_it(world: GuestWorld, guarded: Machine, what: str) -> None:
+    """After Docker has written its rules anew the same flows are denied and allowed."""
+    world.close()
+    guarded.sh(what)
+    guarded.sh("docker start alpha twin beta other")
+    world.open()
+    for flow in FLOWS:
+        if flow.name in (
+            "alpha tcp allowed 203.0.113.10 443",
+            "alpha tcp public 203.0.113.66 443",
+            "alpha tcp AWS 169.254.169.254 80",
+            "alpha tcp gateway 172.30.1.1 2375",
+        ):
+            assert (result(world, flow) == "passed") == flow.allowed, flow.name
+
+
+@pytest.mark.parametrize(
+    ("agent", "name", "port", "expected"),
+    [
+        ("alpha", "api.example.com", 443, "passed"),
+        ("alpha", "api.example.com", 80, "refused 403"),
+        ("alpha", "other.example.com", 443, "refused 403"),
+        ("alpha", "203.0.113.10", 443, "refused 403"),
+        ("alpha", "10.66.0.5", 443, "refused 403"),
+        ("alpha", "169.254.169.254", 443, "refused 403"),
+        ("alpha", "private.example.com", 443, "refused 403"),
+        ("beta", "api.example.com", 443, "refused"),
+    ],
+)
+def test_names_through_the_proxy(world: GuestWorld, agent: str, name: str, port: int, expected: str) -> None:
+    """A name on the list is reached; no other, no address, none that leads to a private one."""
+    gateway = {"alpha": "172.30.1.1", "beta": "172.30.2.1"}[agent]
+    request = {"op": "proxy", "to": gateway, "port": 3128, "name": name, "name_port": port, "seconds": 15}
+    assert world.places[agent].ask(token=uuid.uuid4().hex, **request) == expected
+
+
+def test_a_name_that_rebinds(world: GuestWorld) -> None:
+    """A name that leads to a public and then to a private address never reaches the private one."""
+    request = {"op": "proxy", "to": "172.30.1.1", "port": 3128, "name": "rebinding.example.com", "name_port": 443}
+    for _ in range(4):
+        token = uuid.uuid4().hex
+        said = world.places["alpha"].ask(token=token, seconds=15, **request)
+        assert said in ("passed", "refused 403", "refused 503"), said
+        time.sleep(1.5)
+    names = world.machine.sh("cat /var/log/bulkhead-proxy/alpha.log")
+    assert "10.66.0.5" not in names
+
+
+def test_a_ruleset_that_locks_out_is_taken_back(legacy: tuple[Machine, Runs], guarded: Machine) -> None:
+    """Without access for who loads it, it goes again within its time, the run fails, and the next one says so."""
+    _, runs = legacy
+    before = guarded.sh("sha256sum /etc/bulkhead/egress.nft")
+    locked = runs.deploy(**policy(runs, management=["198.51.100.77"]))
+    assert locked.status == 1
+    assert "the new egress policy is taken back: no new connection comes through" in locked.output
+    assert "the policy from before is in force again" in locked.output
+    assert guarded.sh("sha256sum /etc/bulkhead/egress.nft") == before
+    assert "198.51.100.77" not in guarded.sh("nft list table inet bulkhead")
+    again = runs.deploy(**policy(runs)).expect_success()
+    assert "was not confirmed and was taken back" in again.output
+
+
+def test_a_probe_that_fails_takes_it_back(legacy: tuple[Machine, Runs], guarded: Machine) -> None:
+    """The operator's own probe decides too, and the message names it."""
+    _, runs = legacy
+    failed = runs.deploy(**policy(runs, probes=["test -e /no/such/file"], time_servers=[]))
+    assert failed.status == 1
+    assert "this probe failed: test -e /no/such/file" in failed.output
+    assert "198.51.100.123" in guarded.sh("nft list set inet bulkhead shared4")
+    runs.deploy(**policy(runs)).expect_success()
+
+
+def test_a_controller_that_vanishes(legacy: tuple[Machine, Runs], guarded: Machine) -> None:
+    """Killed between loading and confirming, with a ruleset that locks everybody out: the host helps itself."""
+    _, runs = legacy
+    run = subprocess.Popen(
+        runs.command(**policy(runs, management=["198.51.100.78"])),
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    # The shared connection was open before, so it sees what happens.
+    loaded = "nft list set inet bulkhead management4 | grep -q 198.51.100.78"
+    guarded.sh(f"for try in $(seq 300); do {loaded} && exit 0; sleep 0.2; done; exit 1")
+    run.kill()
+    run.wait()
+    began = time.monotonic()
+    guarded.wait()
+    assert time.monotonic() - began < 45 + 30
+    assert guarded.run(loaded).returncode != 0
+    again = runs.deploy(**policy(runs)).expect_success()
+    assert "was not confirmed and was taken back" in again.output
+
+
+def test_no_engine_without_it(guarded: Machine) -> None:
+    """With a policy that can't be loaded the engines stay down; with it they come up again."""
+    guarded.sh("cp -p /etc/bulkhead/egress.nft /root/egress.nft; echo nonsense >>/etc/bulkhead/egress.nft; sync")
+    try:
+        guarded.reset()
+        guarded.wait()
+        guarded.run("systemctl is-system-running --wait")
+        assert guarded.run("systemctl is-active docker containerd").stdout.split() == ["inactive", "inactive"]
+        assert guarded.run("systemctl start docker").returncode != 0
+    finally:
+        guarded.sh("mv /root/egress.nft /etc/bulkhead/egress.nft; systemctl reset-failed; systemctl start docker")
+    assert guarded.sh("systemctl is-active docker") == "active"
+
+
+def test_in_force_before_the_first_container(guarded: Machine) -> None:
+    """After a hard reset it is loaded before the network and before an engine runs a container."""
+    guarded.image()
+    guarded.sh(
+        "docker run --detach --name early --restart always --network alpha bulkhead.invalid/test:1 sleep 1000000; sync"
+    )
+    try:
+        guarded.reset()
+        guarded.wait()
+        guarded.sh("for try in $(seq 60); do docker ps | grep -q early && exit 0; sleep 2; done; exit 1")
+        at = {
+            unit: int(guarded.sh(f"systemctl show --property {what} --value {unit}"))
+            for unit, what in (
+                ("bulkhead-egress.service", "ExecMainExitTimestampMonotonic"),
+                ("systemd-networkd.service", "ExecMainStartTimestampMonotonic"),
+                ("containerd.service", "ExecMainStartTimestampMonotonic"),
+                ("docker.service", "ExecMainStartTimestampMonotonic"),
+            )
+        }
+        assert all(at["bulkhead-egress.service"] <= moment for moment in at.values()), at
+        assert "chain agent_sent" in guarded.sh("nft list table inet bulkhead")
+    finally:
+        guarded.sh("docker rm --force early; docker rmi bulkhead.invalid/test:1")
