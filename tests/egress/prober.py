@@ -250,6 +250,28 @@ def flood(request: dict[str, Any]) -> str:
     return str(sent)
 
 
+def stream(request: dict[str, Any]) -> str:
+    """Send over one connection as fast as it goes for some seconds; the answer is bytes per second that came back."""
+    block = b"." * 65536
+    with socket.socket(family(request["to"]), socket.SOCK_STREAM) as connection:
+        connection.settimeout(5)
+        connection.connect(destination(request))
+        stop = threading.Event()
+
+        def send() -> None:
+            with contextlib.suppress(OSError):
+                while not stop.is_set():
+                    connection.sendall(block)
+
+        sending = threading.Thread(target=send, daemon=True)
+        sending.start()
+        began, received = time.monotonic(), 0
+        while time.monotonic() - began < request["seconds"]:
+            received += len(connection.recv(1 << 20))
+        stop.set()
+        return str(int(received / (time.monotonic() - began)))
+
+
 def count(request: dict[str, Any]) -> str:
     """How often a token was seen."""
     with lock:
@@ -267,6 +289,7 @@ OPERATIONS = {
     "hold": hold,
     "use": use,
     "flood": flood,
+    "stream": stream,
     "count": count,
 }
 
