@@ -75,7 +75,9 @@ def from_debian(suite: str, package: str, program: str) -> Binary:
             return kept
         with tempfile.TemporaryDirectory(prefix=".apt-", dir=_oracles()) as private:
             version, unpacked = _unpack(suite, package, Path(private))
-            found = sorted(path for path in unpacked.glob(f"usr/*bin/{program}") if path.is_file())
+            # Debian 12's packages still hold /bin and /sbin apart.
+            folders = (unpacked / "usr", unpacked)
+            found = [path for folder in folders for path in sorted(folder.glob(f"*bin/{program}")) if path.is_file()]
             if not found:
                 raise BulkheadError(f"{package} {version} of Debian {suite} has no program {program}")
             return _keep(found[0], folder / version / program)
