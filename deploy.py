@@ -7,9 +7,12 @@ own, since pyinfra tells operations apart by their lines.
     pyinfra inventories/production.py deploy.py                 # asks, then changes it
 """
 
-from deploys import containerd, docker, egress, gvisor, leftovers
+from deploys import containerd, docker, egress, gvisor, hardening, leftovers
 
 leftovers.deploy()
+
+# Both kinds of host. First, so that what the engines prove, they prove on the host as it will be.
+hardening.deploy()
 
 # Who may reach what, before anything runs that could reach it.
 egress.deploy()

@@ -52,7 +52,7 @@ class Capability:
         return bool(self.groups & host.groups) and self.wanted(host)
 
 
-KEYS = ("engines", "gvisor", "containerd", "docker", "runtimes", "egress", ALLOW_RUNNING)
+KEYS = ("engines", "gvisor", "containerd", "docker", "runtimes", "hardening", "egress", ALLOW_RUNNING)
 """The keys of the inventory that Bulkhead reads; all others are pyinfra's, or a deploy's of the user's own."""
 
 _registered: dict[str, Capability] = {}

@@ -93,6 +93,12 @@ def announce(lines: Sequence[str]) -> None:
             logger.info(f"{host.print_prefix}    {line}")
 
 
+def report(lines: Sequence[str]) -> None:
+    """Tell the operator what a run can't put right on the current host, or leaves to him."""
+    for line in lines:
+        logger.warning(f"{host.print_prefix}{line}")
+
+
 @operation()
 def run(script: str | None) -> Generator[StringCommand, Any, None]:
     """Run `script` as root, fed on standard input so that its content shows in no process list; None is no change."""

@@ -20,18 +20,17 @@ def named(name: str, *groups: str, **data: Any) -> InventoryHost:
 
 
 def test_every_folder_of_deploys_is_a_capability() -> None:
-    assert {capability.name for capability in discover()} == {
-        *("leftovers", "egress", "gVisor", "containerd", "Docker", "runtimes")
-    }
-    assert len(discover()) == 6
+    names = {"leftovers", "hardening", "egress", "gVisor", "containerd", "Docker", "runtimes"}
+    assert {capability.name for capability in discover()} == names
+    assert len(discover()) == 7
 
 
 @pytest.mark.parametrize(
     ("engines", "names"),
     [
-        (["docker"], {"gVisor", "runtimes", "Docker", "leftovers"}),
-        (["containerd"], {"gVisor", "runtimes", "containerd", "leftovers"}),
-        (["containerd", "docker"], {"gVisor", "runtimes", "containerd", "Docker", "leftovers"}),
+        (["docker"], {"leftovers", "hardening", "gVisor", "runtimes", "Docker"}),
+        (["containerd"], {"leftovers", "hardening", "gVisor", "runtimes", "containerd"}),
+        (["containerd", "docker"], {"leftovers", "hardening", "gVisor", "runtimes", "containerd", "Docker"}),
     ],
 )
 def test_an_engine_that_a_host_has_not_got_is_left_alone(engines: list[str], names: set[str]) -> None:
@@ -41,10 +40,11 @@ def test_an_engine_that_a_host_has_not_got_is_left_alone(engines: list[str], nam
 
 def test_a_legacy_host_gets_nothing_of_gvisor() -> None:
     host = named("old", "legacy_hosts", "all", egress=EGRESS)
-    assert [capability.name for capability in discover() if capability.applies(host)] == ["egress", "leftovers"]
-    assert not any(
-        isinstance(need, Command) and not need.name.startswith(("egress.", "leftovers")) for need in needs_of(host)
-    )
+    applying = {capability.name for capability in discover() if capability.applies(host)}
+    assert applying == {"leftovers", "hardening", "egress"}
+    needs = needs_of(host)
+    assert File("/etc/sysctl.d/zz-bulkhead.conf") in needs
+    assert not [need for need in needs if isinstance(need, Command) and need.name.startswith("gvisor.")]
 
 
 def test_a_gvisor_host_has_an_egress_policy_where_the_inventory_says_one() -> None:
@@ -92,6 +92,7 @@ def test_a_host_of_no_group_of_ours_would_silently_get_nothing(groups: tuple[str
         ("engine", "engines"),
         ("dockers", "docker"),
         ("runtime", "runtimes"),
+        ("hardenings", "hardening"),
         ("allow_runing", "allow_running"),
     ],
 )

@@ -20,6 +20,7 @@ from pyinfra.api.exceptions import PyinfraError
 from bulkhead.errors import BulkheadError
 from bulkhead.guard import Guard, becomes_root, explained
 from bulkhead.inventory_file import ROOT
+from deploys.hardening.table import AREAS
 
 SETTINGS = {"engines": ["docker"], "gvisor": {"release": "20260817.0"}}
 
@@ -111,7 +112,9 @@ def test_a_host_that_lacks_an_engine_fails_with_what_to_do(tmp_path: Path) -> No
     missing = [engine for engine, program in engines.items() if not shutil.which(program, path="/usr/sbin:/usr/bin")]
     if not missing:
         pytest.skip("this machine has both engines")
-    host = ("@local", {**SETTINGS, "engines": missing[:1], "_sudo": False})
+    # Hardening comes before the engines, and this machine may be one that can't be hardened.
+    untouched = {"off": dict.fromkeys(AREAS, "this machine is left alone")}
+    host = ("@local", {**SETTINGS, "engines": missing[:1], "hardening": untouched, "_sudo": False})
     result = pyinfra(tmp_path, written(tmp_path, gvisor_hosts=[host]), "deploy.py", "--dry", "-y")
     assert result.returncode == 1
     assert f"[@local] the inventory's engines name {missing[0]}, but the host has no" in result.stderr
@@ -187,6 +190,7 @@ def connect(tmp_path: Path, server: SshServer, known_hosts: str, **data: Any) ->
         "ssh_allow_agent": False,
         "ssh_look_for_keys": False,
         "ssh_known_hosts_file": str(tmp_path / "known_hosts"),
+        "hardening": {"off": {"sshd": "who logs in by a password would be locked out"}},
         **SETTINGS,
         **data,
     }

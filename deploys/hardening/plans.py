@@ -1,0 +1,45 @@
+"""What becomes of each area of a host, decided from its settings and its look. Pure, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from bulkhead.inventory import InventoryHost
+from bulkhead.look import Look
+from deploys.hardening import (
+    apparmor,
+    audit,
+    boot,
+    core_dumps,
+    memory,
+    modules,
+    mounts,
+    sshd,
+    sysctl,
+    upgrades,
+)
+from deploys.hardening.area import Plan
+from deploys.hardening.settings import Wanted
+from deploys.hardening.table import AREAS, Area
+
+
+def plans(host: InventoryHost, wanted: Wanted, look: Look, missing: list[str]) -> dict[Area, Plan]:
+    """A plan for every area; one that is left out is left as it is. `missing` are the packages that come before.
+
+    Raises BulkheadError where an area can't be brought about on this host.
+    """
+    docker = host.data.get("docker")
+    allow_restart = isinstance(docker, Mapping) and docker.get("allow_restart") is True
+    deciding: dict[Area, Callable[[Mapping[str, str]], Plan]] = {
+        "sysctl": lambda values: sysctl.plan(values, look),
+        "modules": lambda values: modules.plan(values, look),
+        "kernel_parameters": lambda values: boot.plan(values, look),
+        "sshd": lambda values: sshd.plan(values, look),
+        "audit": lambda values: audit.plan(values, look, installed=audit.PACKAGE not in missing),
+        "mounts": lambda values: mounts.plan(values, look),
+        "core_dumps": lambda values: core_dumps.plan(values, look),
+        "upgrades": lambda values: upgrades.plan(values, look),
+        "apparmor": lambda values: apparmor.plan(values, look, allow_restart=allow_restart),
+        "memory": lambda values: memory.plan(values, look),
+    }
+    return {area: deciding[area](wanted.values[area]) if area in wanted.values else Plan() for area in AREAS}

@@ -1,0 +1,108 @@
+"""Who may log in: a drop-in of sshd's that is read first, since of two values the first counts. Pure, no I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from bulkhead import put
+from bulkhead.errors import BulkheadError
+from bulkhead.look import Command, File, Look, Need
+from bulkhead.templates import render
+from deploys.hardening import area
+
+MAIN = "/etc/ssh/sshd_config"
+DIRECTORY = "/etc/ssh/sshd_config.d"
+PATH = f"{DIRECTORY}/00-bulkhead.conf"
+
+_INCLUDE = re.compile(r"\s*include\s+(.*)", re.IGNORECASE)
+_SETTING = re.compile(r"\s*([A-Za-z0-9]+)[\s=]")
+_READS_US = (f"{DIRECTORY}/*.conf", f"{DIRECTORY}/*", "sshd_config.d/*.conf", PATH)
+
+_SAME = {"without-password": "prohibit-password"}
+"""What `sshd -T` calls by an older name."""
+
+
+def needs() -> list[Need]:
+    """The files, what they mean to sshd itself, the files before ours, and who is connected."""
+    return [
+        File(MAIN),
+        File(PATH),
+        Command("hardening.sshd", "sshd -T"),
+        Command("hardening.sshd.first", f"cd {DIRECTORY} 2>/dev/null && ls -d *.conf 2>/dev/null; :"),
+        Command("hardening.user", 'printf "%s\\n" "${SUDO_USER:-$(id -un)}"'),
+    ]
+
+
+def content(values: Mapping[str, str]) -> str:
+    """The drop-in."""
+    return area.HEADER + "".join(f"{name} {value}\n" for name, value in values.items())
+
+
+def plan(values: Mapping[str, str], look: Look) -> area.Plan:
+    """The drop-in, taken in by a reload; connections that are open stay open.
+
+    Raises BulkheadError where sshd would not read the drop-in, or something before it.
+    """
+    effective = look.outputs["hardening.sshd"]
+    if effective.status == 127:
+        return area.Plan(notes=("sshd: the host has none",))
+    if look.outputs["hardening.user"].text == "root" and values.get("PermitRootLogin") == "no":
+        # The inventory leaves open who logs in, and it is root: he must be able to come back.
+        values = {**values, "PermitRootLogin": "prohibit-password"}
+    main = look.files[MAIN]
+    _refuse_unread(main.text(MAIN) if main else "", values)
+    _refuse_before(look.outputs["hardening.sshd.first"].text.split("\n"))
+    evidence = [line for name, value in values.items() for line in _evidence(name, value)]
+    said = {_normal(line) for line in effective.text.splitlines()}
+    wrong = [line for line in evidence if line.lower() not in said]
+    fill = {"directory": DIRECTORY, "name": PATH.rpartition("/")[2], "evidence": evidence, "scratch": put.SCRATCH}
+    return area.plan(
+        [area.own_file(look, PATH, content(values))],
+        wrong=[f"~ sshd: {line}" for line in wrong],
+        check=render("hardening/sshd_check.sh.j2", **fill),
+        activate=render("hardening/sshd_activate.sh.j2"),
+        prove=render("hardening/sshd_prove.sh.j2", **fill),
+    )
+
+
+def _evidence(name: str, value: str) -> list[str]:
+    """The lines of `sshd -T` that show a setting; of a list it prints each entry."""
+    if name.lower() == "allowusers":
+        return [f"allowusers {user}" for user in value.split()]
+    return [f"{name.lower()} {_SAME.get(value, value)}"]
+
+
+def _normal(line: str) -> str:
+    name, _, value = line.partition(" ")
+    return f"{name} {_SAME.get(value, value)}".lower()
+
+
+def _refuse_unread(main: str, values: Mapping[str, str]) -> None:
+    """The directory must be included, and before anything that we say too; not in a block for some users alone."""
+    ours = {name.lower() for name in values}
+    for line in main.splitlines():
+        if (match := _INCLUDE.fullmatch(line)) and set(match[1].split()) & set(_READS_US):
+            return
+        setting = _SETTING.match(line)
+        if setting and setting[1].lower() == "match":
+            break
+        if setting and setting[1].lower() in ours:
+            raise BulkheadError(
+                f"{MAIN}: says {setting[1]} before it includes {DIRECTORY}, and of two values sshd takes the first",
+                hint=f"Put 'Include {DIRECTORY}/*.conf' at the top of the file, as Debian and Ubuntu do.",
+            )
+    raise BulkheadError(
+        f"{MAIN}: does not include {DIRECTORY}/*.conf, so sshd would not read what Bulkhead says",
+        hint=f"Put 'Include {DIRECTORY}/*.conf' at the top of the file, or leave sshd out: "
+        'hardening = {"off": {"sshd": "the reason"}}.',
+    )
+
+
+def _refuse_before(names: list[str]) -> None:
+    before = sorted(name for name in names if name and name < PATH.rpartition("/")[2])
+    if before:
+        raise BulkheadError(
+            f"{DIRECTORY}: {', '.join(before)} is read before Bulkhead's file, and of two values sshd takes the first",
+            hint="Give it a name that sorts after 00-bulkhead.conf.",
+        )

@@ -1,0 +1,129 @@
+"""The kernel's settings below /proc/sys: one file that is read last, and the live values. Pure, no I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+from bulkhead.errors import BulkheadError
+from bulkhead.look import Command, File, Look, Need
+from bulkhead.templates import render
+from deploys.hardening import area
+
+PATH = "/etc/sysctl.d/zz-bulkhead.conf"
+"""After 99-sysctl.conf, Debian's link to /etc/sysctl.conf: of two files the later name counts (sysctl.d(5))."""
+
+ROOT = "/proc/sys"
+SYSTEMD = "/usr/lib/systemd/systemd-sysctl"
+
+_LINE = re.compile(r"-?\s*([^=\s]+)\s*=\s*(.*?)\s*")
+
+
+def file_of(name: str) -> str:
+    """The file below /proc/sys of a setting; dots and slashes change places, as in sysctl.d(5)."""
+    return name.translate(str.maketrans("./", "/."))
+
+
+def content(values: Mapping[str, str]) -> str:
+    """The file that the host reads at boot. A key that its kernel doesn't have is no error to it (`-`).
+
+    What is said for every interface is said for `all` and `default` by name too: a name goes before a pattern, and
+    other files name these two.
+    """
+    lines = []
+    for name, value in values.items():
+        before, star, after = name.partition(".*.")
+        names = [f"{before}.all.{after}", f"{before}.default.{after}", name] if star else [name]
+        lines += [f"-{one} = {value}" for one in names if one == name or one not in values]
+    return area.HEADER + "\n".join(lines) + "\n"
+
+
+def needs(values: Mapping[str, str]) -> list[Need]:
+    """Our file, the live values, and what all files together say."""
+    files = " ".join(file_of(name) for name in values)
+    return [
+        File(PATH),
+        # grep prints a file's name with each line; one that is empty has no line, and ls says that it is there.
+        Command("hardening.sysctl", f"cd {ROOT} && ls -d {files} 2>/dev/null; echo; grep -sH '' {files}; :"),
+        Command("hardening.sysctl.files", f"{SYSTEMD} --cat-config"),
+    ]
+
+
+def live(look: Look) -> dict[str, str]:
+    """File below /proc/sys → value, for those that there are."""
+    there, _, values = look.outputs["hardening.sysctl"].text.partition("\n\n")
+    found = dict.fromkeys(there.splitlines(), "")
+    found |= {path: value for path, _, value in (line.partition(":") for line in values.splitlines())}
+    return {path: _plain(value) for path, value in found.items()}
+
+
+def plan(values: Mapping[str, str], look: Look) -> area.Plan:
+    """The file, and each live value that is not what it should be.
+
+    Raises BulkheadError when another file would have the last word at the next boot.
+    """
+    _refuse_others(values, look.outputs["hardening.sysctl.files"].text)
+    found = live(look)
+    wanted = wanted_files(values, found)
+    wrong = {path: value for path, value in wanted.items() if found[path] != _plain(value)}
+    absent = [name for name in values if not any(fnmatchcase(path, file_of(name)) for path in found)]
+    pairs = [(file_of(name), value) for name, value in values.items()]
+    named = [path for path, _ in pairs if "*" not in path]
+    fill = {
+        "root": ROOT,
+        # A pattern is for the files that no name of ours is for.
+        "pairs": [
+            (path, value, [one for one in named if "*" in path and fnmatchcase(one, path)]) for path, value in pairs
+        ],
+        "previous": [(path, found[path]) for path in wrong],
+    }
+    return area.plan(
+        [area.own_file(look, PATH, content(values))],
+        wrong=[f"~ {path.replace('/', '.')}: {found[path]} → {value}" for path, value in wrong.items()],
+        notes=[f"sysctl: this kernel has no {', '.join(absent)}"] if absent else [],
+        activate=render("hardening/sysctl_activate.sh.j2", **fill),
+        prove=render("hardening/sysctl_prove.sh.j2", **fill),
+        restore=render("hardening/sysctl_restore.sh.j2", **fill),
+    )
+
+
+def wanted_files(values: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
+    """File → value for every file that is there; one that is named goes before a pattern."""
+    wanted: dict[str, str] = {}
+    for name, value in values.items():
+        wanted |= {path: value for path in found if "*" in name and fnmatchcase(path, file_of(name))}
+    for name, value in values.items():
+        wanted |= {path: value for path in found if path == file_of(name)}
+    return wanted
+
+
+def _plain(value: str) -> str:
+    """The kernel separates several numbers by tabs."""
+    return " ".join(value.split())
+
+
+def _refuse_others(values: Mapping[str, str], files: str) -> None:
+    """What another file says for the next boot, where it goes before ours: by its later name, or naming interfaces."""
+    ours = {file_of(name) for name in values} | {
+        file_of(name).replace("*", every) for name in values for every in ("all", "default")
+    }
+    name = PATH.rpartition("/")[2]
+    file, problems = "", []
+    for line in files.splitlines():
+        if line.startswith("# /"):
+            file = line[2:]
+        if file == PATH or not (match := _LINE.fullmatch(line)) or line.startswith(("#", ";")):
+            continue
+        key = match[1] if "/" in match[1].partition(".")[0] else file_of(match[1])
+        for wanted, value in values.items():
+            pattern = file_of(wanted)
+            later = file.rpartition("/")[2] > name and key == pattern
+            apart = "*" in pattern and fnmatchcase(key, pattern) and key not in ours and "*" not in key
+            if (later or apart) and _plain(match[2]) != _plain(value):
+                problems.append(f"{file}: {match[1]} = {match[2]} goes before {wanted} = {value} at the next boot")
+    if problems:
+        raise BulkheadError(
+            "\n".join(problems),
+            hint="Take it out of the file, or say so in the inventory: hardening.sysctl, with the reason.",
+        )

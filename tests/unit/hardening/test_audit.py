@@ -1,0 +1,129 @@
+"""Rules of auditd's: how the kernel shows them again, and a stand-in for it that loads them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bulkhead.errors import BulkheadError
+from bulkhead.look import Look
+from deploys.hardening import audit
+from deploys.hardening.area import Plan
+from deploys.hardening.settings import baseline
+from tests.unit.hardening.cases import calls, host, look, stub, with_stubs
+from tests.unit.helpers import as_root, sh
+
+VALUES = {"runc": "-w /usr/bin/runc -p wa", "nft": "-w /usr/sbin/nft -p xwa"}
+LOADED = "-w /usr/bin/runc -p wa -k bulkhead-runc\n-w /usr/sbin/nft -p wxa -k bulkhead-nft"
+CALLS = "-a always,exit -F arch=b64 -S init_module,delete_module,finit_module"
+
+
+def there(loaded: str = LOADED, **said: str | tuple[int, str]) -> Look:
+    found = {"audit": loaded, "audit_status": "enabled 1\nfailure 1", "auditd": "active", **said}
+    return look({audit.PATH: audit.content(VALUES)}, **found)
+
+
+def test_the_content() -> None:
+    assert audit.content(VALUES).splitlines()[1:] == [
+        "-w /usr/bin/runc -p wa -k bulkhead-runc",
+        "-w /usr/sbin/nft -p xwa -k bulkhead-nft",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "shown"),
+    [
+        (VALUES["runc"], "-w /usr/bin/runc -p wa -k bulkhead-x"),
+        (VALUES["runc"], "-a always,exit -S all -F path=/usr/bin/runc -F perm=wa -F key=bulkhead-x"),
+        ("-w /etc/docker -p wa", "-w /etc/docker/ -p wa -k bulkhead-x"),
+        ("-w /etc/docker -p wa", "-a always,exit -F arch=b64 -F dir=/etc/docker -F perm=wa -F key=bulkhead-x"),
+        (VALUES["nft"], "-w /usr/sbin/nft -p wxa -k bulkhead-x"),
+        (CALLS, f"{CALLS} -F key=bulkhead-x"),
+    ],
+)
+def test_how_auditctl_shows_a_rule(rule: str, shown: str) -> None:
+    pattern = audit.pattern("x", rule)
+    for line, matches in ((shown, True), (shown + "-y", False), (shown.replace("wa ", "w "), "wa " not in shown)):
+        if line != shown or matches:
+            assert bool(re.search(pattern, line)) is matches, line
+            grep = subprocess.run(["grep", "-qE", "-e", pattern], input=line, text=True)
+            assert (grep.returncode == 0) is matches, line
+
+
+def test_a_rule_for_another_path_is_another() -> None:
+    assert not re.search(audit.pattern("x", VALUES["runc"]), "-w /usr/bin/runcX -p wa -k bulkhead-x")
+    assert not re.search(audit.pattern("x", "-w /a.b -p wa"), "-w /acb -p wa -k bulkhead-x")
+
+
+def test_nothing_to_do_is_no_script() -> None:
+    assert audit.plan(VALUES, there(), installed=True) == Plan()
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ({"audit": LOADED.replace("-p wa ", "-p w ")}, "~ audit: runc"),
+        ({"audit": "No rules"}, "~ audit: runc"),
+        ({"auditd": "inactive"}, "~ auditd runs"),
+    ],
+)
+def test_what_is_not_in_force_is_mended(said: dict[str, str], line: str) -> None:
+    plan = audit.plan(VALUES, there(**{"loaded": said.pop("audit", LOADED), **said}), installed=True)
+    assert line in plan.lines
+    assert plan.script
+
+
+def test_rules_that_are_locked_are_written_for_the_next_boot() -> None:
+    plan = audit.plan(VALUES, there("", audit_status="enabled 2"), installed=True)
+    assert plan.script is None
+    assert plan.notes == ("audit: the rules are locked until the next boot, which takes in those of Bulkhead",)
+
+
+def test_a_container_has_no_audit() -> None:
+    with pytest.raises(BulkheadError, match=r"the host is a container \(lxc\)") as error:
+        audit.plan(VALUES, there(container=(0, "lxc")), installed=False)
+    assert "off" in error.value.hint
+
+
+def test_a_kernel_without_audit() -> None:
+    with pytest.raises(BulkheadError, match="the kernel takes no audit rules: audit: no"):
+        audit.plan(VALUES, there(audit_status=(255, "")), installed=True)
+    assert audit.plan(VALUES, there("", audit_status=(127, "")), installed=False).script
+
+
+def test_directories_are_there_before_they_are_watched() -> None:
+    plan = audit.plan(baseline(host(), "audit"), there(""), installed=True)
+    assert plan.change
+    for line in ("mkdir -p /opt/gvisor", "! command -v dockerd >/dev/null || ( umask 022 && mkdir -p /etc/docker )"):
+        assert line in plan.change.activate
+    legacy = audit.plan(baseline(host("legacy_hosts"), "audit"), there(""), installed=True)
+    assert legacy.change
+    assert "/opt/gvisor" not in legacy.change.activate
+
+
+@as_root
+@pytest.mark.parametrize("takes", [True, False])
+def test_rules_are_loaded_and_proved_or_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, takes: bool
+) -> None:
+    bin_, rules = tmp_path / "bin", tmp_path / "rules.d" / "50-bulkhead.rules"
+    monkeypatch.setattr(audit, "PATH", str(rules))
+    monkeypatch.setattr(audit, "DIRECTORIES", {"/etc/docker": str(bin_ / "no-dockerd")})
+    monkeypatch.setattr("bulkhead.put.PATH", with_stubs(bin_))
+    stub(bin_, "augenrules", f"grep -h '^-w' {tmp_path}/rules.d/* >{tmp_path}/loaded 2>/dev/null; exit 1")
+    # A kernel shows permissions in its own order; this one loses a rule.
+    shown = f"sed 's/-p xwa/-p wxa/' {tmp_path}/loaded" + ("" if takes else " | grep -v nft")
+    stub(bin_, "auditctl", f'[ "$1" != -l ] || {shown}')
+    stub(bin_, "systemctl", "")
+    found = there("")
+    found.files[str(rules)] = None
+    plan = audit.plan({**VALUES, "docker-config": "-w /etc/docker -p wa"}, found, installed=True)
+    assert plan.script
+    result = sh(plan.script)
+    assert result.returncode == (0 if takes else 1), result.stderr
+    assert rules.exists() is takes
+    assert calls(bin_).count("augenrules --load") == (1 if takes else 2)
+    assert takes or "the kernel has no audit rule like ^(-w /usr/sbin/nft" in result.stderr

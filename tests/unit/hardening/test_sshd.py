@@ -1,0 +1,170 @@
+"""Who may log in, as Debian's own sshd reads it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bulkhead.errors import BulkheadError
+from deploys.hardening import sshd
+from deploys.hardening.settings import baseline
+from tests.oracles import fetch
+from tests.unit.hardening.cases import apart, calls, host, look, stub, with_stubs
+from tests.unit.helpers import as_root
+
+DEBIAN = "Include /etc/ssh/sshd_config.d/*.conf\nKbdInteractiveAuthentication no\nUsePAM yes\nX11Forwarding yes\n"
+VALUES = {"PasswordAuthentication": "no", "PermitRootLogin": "no", "AuthenticationMethods": "publickey"}
+SAID = "port 22\npasswordauthentication no\npermitrootlogin no\nauthenticationmethods publickey"
+
+
+def test_nothing_to_do_is_no_script() -> None:
+    there = look({sshd.MAIN: DEBIAN, sshd.PATH: sshd.content(VALUES)}, sshd=SAID, user="ops")
+    assert sshd.plan(VALUES, there).script is None
+
+
+def test_what_another_file_says_later_does_not_make_it_wrong_and_what_counts_does() -> None:
+    there = look(
+        {sshd.MAIN: DEBIAN, sshd.PATH: sshd.content(VALUES)},
+        sshd=SAID.replace("passwordauthentication no", "passwordauthentication yes"),
+        user="ops",
+    )
+    assert sshd.plan(VALUES, there).lines == ("~ sshd: passwordauthentication no",)
+
+
+def test_root_who_is_connected_though_the_inventory_does_not_say_so_can_come_back() -> None:
+    plan = sshd.plan(VALUES, look({sshd.MAIN: DEBIAN}, sshd=SAID, user="root"))
+    assert plan.change
+    assert b"PermitRootLogin prohibit-password\n" in (plan.change.writes[0].content or b"")
+
+
+def test_a_host_without_sshd() -> None:
+    assert sshd.plan(VALUES, look(sshd=(127, ""))).notes == ("sshd: the host has none",)
+
+
+@pytest.mark.parametrize(
+    "main",
+    [
+        DEBIAN,
+        "# comment\n\n  include sshd_config.d/*.conf other\n",
+        "Port 22\nInclude /etc/ssh/sshd_config.d/*.conf\nPasswordAuthentication yes\n",
+    ],
+)
+def test_main_files_that_read_us_first(main: str) -> None:
+    sshd.plan(VALUES, look({sshd.MAIN: main}, sshd=SAID, user="ops"))
+
+
+@pytest.mark.parametrize(
+    ("main", "said"),
+    [
+        ("", "does not include"),
+        ("#Include /etc/ssh/sshd_config.d/*.conf\n", "does not include"),
+        ("Include /etc/ssh/other.d/*.conf\n", "does not include"),
+        ("Match User a\nInclude /etc/ssh/sshd_config.d/*.conf\n", "does not include"),
+        (
+            "passwordauthentication yes\nInclude /etc/ssh/sshd_config.d/*.conf\n",
+            "says passwordauthentication before it includes",
+        ),
+    ],
+)
+def test_main_files_that_do_not_read_us_first_are_refused(main: str, said: str) -> None:
+    with pytest.raises(BulkheadError, match=said) as error:
+        sshd.plan(VALUES, look({sshd.MAIN: main}, sshd=SAID, user="ops"))
+    assert error.value.hint.startswith("Put 'Include /etc/ssh/sshd_config.d/*.conf' at the top of the file")
+
+
+def test_a_file_that_is_read_before_ours_is_refused() -> None:
+    with pytest.raises(BulkheadError, match=r"00-aws\.conf is read before Bulkhead's file"):
+        sshd.plan(
+            VALUES, look({sshd.MAIN: DEBIAN}, sshd=SAID, user="ops", sshd_first="00-aws.conf\n50-cloud-init.conf")
+        )
+
+
+# A real sshd, in a mount namespace where its directory and its user are
+
+
+@pytest.fixture(scope="module")
+def binary() -> Path:
+    return fetch.from_debian("bookworm", "openssh-server", "sshd").path
+
+
+@pytest.fixture
+def etc(tmp_path: Path, binary: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An /etc/ssh of the test's own, and an sshd on the search path that reads it."""
+    etc = tmp_path / "ssh"
+    (etc / "sshd_config.d").mkdir(parents=True)
+    main = etc / "sshd_config"
+    main.write_text(DEBIAN.replace("/etc/ssh", str(etc)) + "PasswordAuthentication yes\n")
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", etc / "key"], check=True)
+    monkeypatch.setattr(sshd, "DIRECTORY", str(etc / "sshd_config.d"))
+    monkeypatch.setattr(sshd, "PATH", str(etc / "sshd_config.d" / "00-bulkhead.conf"))
+    monkeypatch.setattr(sshd, "MAIN", str(main))
+    monkeypatch.setattr(sshd, "_READS_US", (f"{etc}/sshd_config.d/*.conf",))
+    monkeypatch.setattr("bulkhead.put.PATH", with_stubs(tmp_path / "bin"))
+    stub(tmp_path / "bin", "sshd", f'exec {binary} -f {main} -h {etc}/key "$@"')
+    stub(tmp_path / "bin", "systemctl", "case $* in *is-failed*) exit 1 ;; esac")
+    (tmp_path / "passwd").write_text("root:x:0:0::/root:/bin/sh\nsshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n")
+    return etc
+
+
+def run(etc: Path, script: str) -> subprocess.CompletedProcess[str]:
+    passwd = f"mount --bind {etc.parent}/passwd /etc/passwd"
+    return apart(script, "--mount", before=f"{passwd} && mount -t tmpfs tmpfs /run && mkdir -m 755 /run/sshd || exit 9")
+
+
+def plan_for(etc: Path, values: dict[str, str]) -> str:
+    effective = run(etc, f"{etc.parent}/bin/sshd -T").stdout
+    assert "passwordauthentication" in effective
+    main = etc / "sshd_config"
+    there = look({str(main): main.read_text()}, sshd=effective, user="ops")
+    there.files.setdefault(sshd.PATH, None)
+    plan = sshd.plan(values, there)
+    assert plan.script
+    return plan.script
+
+
+@as_root
+@pytest.mark.parametrize("data", [{"ssh_user": "ops"}, {"ssh_user": "root"}])
+def test_the_whole_baseline_is_in_force_at_a_real_sshd(etc: Path, data: dict[str, str]) -> None:
+    result = run(etc, plan_for(etc, baseline(host(data=data), "sshd")))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "systemctl reload ssh.service" in calls(etc.parent / "bin")
+    effective = run(etc, f"{etc.parent}/bin/sshd -T").stdout.splitlines()
+    for line in ("passwordauthentication no", "authenticationmethods publickey", "x11forwarding no", "maxauthtries 4"):
+        assert line in effective
+    assert ("permitrootlogin no" in effective) is (data["ssh_user"] == "ops")
+    # A block for some users can't bring passwords back.
+    (etc / "sshd_config").open("a").write("Match User a\n  PasswordAuthentication yes\n")
+    assert "authenticationmethods publickey" in run(etc, f"{etc.parent}/bin/sshd -T -C user=a,host=h,addr=::1").stdout
+
+
+@as_root
+def test_a_candidate_that_sshd_does_not_take_is_refused_and_never_in_place(etc: Path) -> None:
+    result = run(etc, plan_for(etc, {**VALUES, "NoSuchOption": "yes"}))
+    assert result.returncode == 1
+    assert "Bad configuration option: NoSuchOption" in result.stderr
+    assert "the new configuration was refused; nothing was changed" in result.stderr
+    assert list((etc / "sshd_config.d").iterdir()) == []
+    assert not [call for call in calls(etc.parent / "bin") if call.startswith("systemctl")]
+
+
+@as_root
+def test_a_value_that_does_not_count_is_found_and_taken_back(etc: Path) -> None:
+    script = plan_for(etc, VALUES)
+    (etc / "sshd_config.d" / "00-aaa.conf").write_text("PasswordAuthentication yes\n")
+    result = run(etc, script)
+    assert result.returncode == 1
+    assert "sshd does not take: passwordauthentication no" in result.stderr
+    assert [path.name for path in (etc / "sshd_config.d").iterdir()] == ["00-aaa.conf"]
+    assert len([call for call in calls(etc.parent / "bin") if "reload" in call]) == 2
+
+
+@as_root
+def test_a_daemon_that_ends_gets_its_old_files_back(etc: Path) -> None:
+    script = plan_for(etc, VALUES)
+    stub(etc.parent / "bin", "systemctl", "exit 0")
+    result = run(etc, script)
+    assert result.returncode == 1
+    assert "sshd ended" in result.stderr
+    assert list((etc / "sshd_config.d").iterdir()) == []
