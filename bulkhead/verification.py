@@ -135,7 +135,7 @@ def verify(inventory: str, limit: tuple[str, ...] = ()) -> Results:
 
     Host keys are checked strictly; one connection per host is shared by all its checks.
 
-    Raises BulkheadError when the inventory can't be used or holds no host to verify.
+    Raises BulkheadError when the inventory can't be used or holds no host.
     """
     hosts = load(inventory, limit)
     for host in hosts:

@@ -30,28 +30,28 @@ def described(host: Host, pytestconfig: pytest.Config) -> InventoryHost:
 
 
 @pytest.fixture(scope="module")
-def of_gvisor(described: InventoryHost) -> None:
-    """Skip on hosts that are not for gVisor."""
+def gvisor_host(described: InventoryHost) -> None:
+    """Skip on hosts of agents that can't run under gVisor."""
     if GVISOR_HOSTS not in described.groups:
-        pytest.skip("not a gVisor host")
+        pytest.skip("a legacy host has no gVisor")
 
 
 @pytest.fixture(scope="module")
-def with_gvisor(described: InventoryHost) -> None:
+def with_gvisor(described: InventoryHost, gvisor_host: None) -> None:  # noqa: ARG001
     """Skip where the inventory wants gVisor to be gone."""
     if not expectations.wanted(described):
         pytest.skip("gVisor is not wanted on this host")
 
 
 @pytest.fixture(scope="module")
-def with_containerd(described: InventoryHost) -> None:
+def with_containerd(described: InventoryHost, gvisor_host: None) -> None:  # noqa: ARG001
     """Skip where the inventory doesn't name containerd."""
     if "containerd" not in engines(described):
         pytest.skip("containerd is not an engine of this host")
 
 
 @pytest.fixture(scope="module")
-def with_docker(described: InventoryHost) -> None:
+def with_docker(described: InventoryHost, gvisor_host: None) -> None:  # noqa: ARG001
     """Skip where the inventory doesn't name Docker."""
     if "docker" not in engines(described):
         pytest.skip("docker is not an engine of this host")

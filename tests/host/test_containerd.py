@@ -16,7 +16,7 @@ from bulkhead.inventory import InventoryHost
 from tests.host import expectations
 from tests.host.containers import Containerd, ContainerdProbes
 
-pytestmark = pytest.mark.usefixtures("of_gvisor", "with_containerd")
+pytestmark = pytest.mark.usefixtures("with_containerd")
 
 RUNSC = "io.containerd.runsc.v1"
 RUNC = "io.containerd.runc.v2"

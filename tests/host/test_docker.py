@@ -12,7 +12,7 @@ from bulkhead.inventory import InventoryHost
 from tests.host import expectations
 from tests.host.containers import DockerProbes
 
-pytestmark = pytest.mark.usefixtures("of_gvisor", "with_docker")
+pytestmark = pytest.mark.usefixtures("with_docker")
 
 
 @pytest.fixture(scope="module")

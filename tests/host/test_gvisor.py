@@ -9,8 +9,6 @@ from bulkhead import pins
 from bulkhead.inventory import InventoryHost
 from tests.host import expectations
 
-pytestmark = pytest.mark.usefixtures("of_gvisor")
-
 ENGINE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -53,6 +51,7 @@ def test_programs_are_untouched(host: Host, described: InventoryHost) -> None:
     assert host.file("/usr/local/bin/containerd-shim-runsc-v1").linked_to == f"{directory}/containerd-shim-runsc-v1"
 
 
+@pytest.mark.usefixtures("gvisor_host")
 def test_nothing_shadows_runsc(host: Host, described: InventoryHost) -> None:
     """No other runsc comes first in the engines' search path; none is there where gVisor has to be gone."""
     found = host.run("PATH=%s; command -v runsc", ENGINE_PATH).stdout.strip()

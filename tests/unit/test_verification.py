@@ -323,3 +323,10 @@ def test_an_inventory_without_a_host(tmp_path: Path) -> None:
     with pytest.raises(BulkheadError) as error:
         verify(str(path))
     assert error.value.message == f"{path}: there is no host in it"
+
+
+def test_both_kinds_of_host_are_verified(suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (suite / "test_docker.py").write_text("def test_good(host):\n    pass\n")
+    legacy = InventoryHost("old-1", frozenset({"legacy_hosts"}), {})
+    monkeypatch.setattr(verification, "load", lambda *_: [host(), legacy])
+    assert {check.host for check in verify("inventory.py").checks} == {"agents-1", "old-1"}
