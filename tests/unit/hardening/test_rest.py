@@ -84,6 +84,48 @@ def test_a_host_on_which_apparmor_can_t_be(said: dict[str, str | tuple[int, str]
     assert apparmor.plan({}, armed(**said), allow_restart=False) == area.Plan()
 
 
+@as_root
+@pytest.mark.parametrize("confines", [True, False])
+def test_apparmor_is_proved_by_docker_and_the_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, confines: bool
+) -> None:
+    bin_, profiles = tmp_path / "bin", tmp_path / "profiles"
+    monkeypatch.setattr("bulkhead.put.PATH", with_stubs(bin_))
+    profiles.write_text("docker-default (enforce)\n" if confines else "docker-default (complain)\n")
+    stub(bin_, "systemctl", "")
+    # Docker: no container runs, and after its restart it says that it confines them.
+    stub(
+        bin_, "curl", f"case $* in *containers/json*) echo '[]' ;; *) echo '{CONFINED}' ;; esac".replace('": [', '":[')
+    )
+    plan = apparmor.plan(ON, armed(apparmor_unit="disabled\ninactive", docker_info=BARE), allow_restart=False)
+    assert plan.script
+    result = sh(plan.script.replace("/sys/kernel/security/apparmor/profiles", str(profiles)))
+    assert result.returncode == (0 if confines else 1), result.stderr
+    assert confines or "the kernel has no profile docker-default in force" in result.stderr
+    assert "systemctl --quiet enable --now apparmor.service" in calls(bin_)
+    assert "systemctl restart docker.service" in calls(bin_)
+
+
+@as_root
+def test_a_docker_with_containers_is_not_restarted_for_apparmor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bin_ = tmp_path / "bin"
+    monkeypatch.setattr("bulkhead.put.PATH", with_stubs(bin_))
+    stub(bin_, "systemctl", "")
+    stub(
+        bin_,
+        "curl",
+        """case $* in *containers/json*) echo '[{"Id":"1f","Names":["/agent-1"]}]' ;; *) echo '{}' ;; esac""",
+    )
+    plan = apparmor.plan(ON, armed(docker_info=BARE), allow_restart=False)
+    assert plan.script
+    result = sh(plan.script)
+    assert result.returncode == 1
+    assert "a restart of docker is needed, and would kill running containers: agent-1" in result.stderr
+    assert "systemctl restart docker.service" not in calls(bin_)
+
+
 # Memory
 
 KSM = {"ksm": "off"}
@@ -115,6 +157,47 @@ def test_the_files_are_what_systemd_takes(tmp_path: Path) -> None:
     path.write_bytes(plan.change.writes[1].content or b"")
     result = subprocess.run(["systemd-analyze", "verify", "--man=no", path], capture_output=True, text=True)
     assert memory.UNIT not in result.stderr, result.stderr
+
+
+@as_root
+def test_sharing_ends_and_is_as_before_when_swap_can_t_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ksm, bin_ = tmp_path / "run", tmp_path / "bin"
+    monkeypatch.setattr(memory, "KSM", str(ksm))
+    monkeypatch.setattr(memory, "TMPFILES", str(tmp_path / "tmpfiles" / "zz.conf"))
+    monkeypatch.setattr(memory, "PATH", str(tmp_path / "unit"))
+    monkeypatch.setattr("bulkhead.put.PATH", with_stubs(bin_))
+    stub(bin_, "systemctl", "case $* in restart*) exit 1 ;; esac")
+    stub(bin_, "swapon", "")
+    ksm.write_text("1\n")
+    there = look(ksm="1", swap="/no-such-swap")
+    there.files.update({memory.TMPFILES: None, memory.PATH: None})
+    failing = memory.plan({**KSM, "swap": "off"}, there)
+    assert failing.script
+    assert sh(failing.script).returncode == 1
+    assert ksm.read_text() == "1\n"
+    assert calls(bin_)[-1] == "swapon /no-such-swap"
+    assert not (tmp_path / "unit").exists()
+    alone = memory.plan(KSM, there)
+    assert alone.script
+    assert sh(alone.script).returncode == 0
+    assert ksm.read_text() == "2\n"
+    assert (tmp_path / "tmpfiles" / "zz.conf").read_text().endswith(f"w {ksm} - - - - 2\n")
+
+
+@as_root
+def test_core_dump_files_are_put_and_apport_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bin_ = tmp_path / "bin"
+    for name in ("LIMITS", "SYSTEMD", "APPORT"):
+        monkeypatch.setattr(core_dumps, name, str(tmp_path / name))
+    monkeypatch.setattr("bulkhead.put.PATH", with_stubs(bin_))
+    stub(bin_, "systemctl", "")
+    there = look(apport="LoadState=loaded\nActiveState=active")
+    there.files.update({str(tmp_path / name): None for name in ("LIMITS", "SYSTEMD", "APPORT")})
+    plan = core_dumps.plan(DUMPS, there)
+    assert plan.script
+    assert sh(plan.script).returncode == 0
+    assert calls(bin_) == ["systemctl daemon-reload", "systemctl stop apport.service"]
+    assert f"ConditionPathExists=!{tmp_path}/APPORT" in (tmp_path / "APPORT").read_text()
 
 
 # Packages
