@@ -21,6 +21,7 @@ DISK_GIB = 8
 
 PACKAGES = (
     "apparmor",  # dockerd loads its own profile with it
+    "auditd",
     "bzip2",
     "busybox-static",
     "ca-certificates",
@@ -39,6 +40,7 @@ PACKAGES = (
     "systemd",
     "systemd-sysv",
     "udev",
+    "unattended-upgrades",
     "xz-utils",
     "zstd",
 )

@@ -64,7 +64,7 @@ echo '/dev/vda / ext4 rw,noatime,noinit_itable 0 0' >"$root/etc/fstab"
 chroot "$root" systemctl --quiet enable systemd-networkd ssh ssh-host-keys docker containerd
 for name in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \
     fstrim.timer systemd-networkd-wait-online.service systemd-pstore.service getty@tty1.service \
-    systemd-timesyncd.service ssh.socket sshd-keygen.service apparmor.service; do
+    systemd-timesyncd.service ssh.socket sshd-keygen.service unattended-upgrades.service; do
     ln -sf /dev/null "$root/etc/systemd/system/$name"
 done
 install -d "$root/etc/systemd/journald.conf.d"

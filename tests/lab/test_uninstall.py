@@ -9,7 +9,8 @@ import pytest
 from tests.lab.machine import Machine, Runs
 
 ABSENT = {"state": "absent"}
-TAKEN_OUT = {"Take runsc out of containerd", "Take runsc out of Docker", "Remove runsc"}
+# Where there is no gVisor its directory is not watched.
+TAKEN_OUT = {"Harden by auditing", "Take runsc out of containerd", "Take runsc out of Docker", "Remove runsc"}
 
 # What an operator may have had before: comments, settings, another order, no newline at the end.
 CONFIG = "# ours, of 2024\nversion = 2\noom_score = -5 # keep\n\n[debug]\n  level = 'info'"

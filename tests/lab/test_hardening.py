@@ -1,0 +1,203 @@
+"""The hardened machine: what is altered is found and mended, and what it is hardened against is shown to work without.
+
+Every test leaves the machine as a deploy leaves it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.lab.machine import Machine, Runs
+
+OPERATIONS = {
+    "Harden core dumps",
+    "Harden the kernel (sysctl)",
+    "Harden the kernel (modules)",
+    "Harden mounts",
+    "Harden memory",
+    "Harden by upgrades",
+    "Harden by auditing",
+    "Harden sshd",
+}
+"""Those that change something on a machine without a boot loader, on which AppArmor is in force already."""
+
+OURS = (
+    "/etc/sysctl.d/zz-bulkhead.conf /etc/modprobe.d/00-bulkhead.conf /etc/systemd/system/bulkhead-mounts.service"
+    " /etc/apt/apt.conf.d/00bulkhead-tmp /etc/apt/apt.conf.d/zz-bulkhead /etc/security/limits.d/zz-bulkhead.conf"
+    " /etc/systemd/coredump.conf.d/zz-bulkhead.conf /etc/tmpfiles.d/zz-bulkhead.conf"
+    " /etc/audit/rules.d/50-bulkhead.rules /etc/ssh/sshd_config.d/00-bulkhead.conf"
+)
+
+CRASH = (
+    "cd $(mktemp -d /var/tmp/crash.XXXXXX) && { ulimit -c unlimited; sh -c 'kill -SEGV $$'; } 2>/dev/null;"
+    " ls; rm -r $PWD"
+)
+PROGRAM = (
+    "printf '#!/bin/sh\\necho ran\\n' >/tmp/program && chmod 755 /tmp/program; /tmp/program; echo $?; rm /tmp/program"
+)
+
+
+def hardening_checks(outcomes: dict[str, str], outcome: str) -> set[str]:
+    """The hardening checks with this outcome."""
+    return {name for name, found in outcomes.items() if name.startswith("hardening.") and found == outcome}
+
+
+def override(value: str | int | None) -> dict[str, Any]:
+    return {"value": value, "reason": "a test"}
+
+
+def test_first_run_is_predicted_and_the_second_changes_nothing(converged: Machine, runs: Runs) -> None:
+    """Without our files each area is hardened anew, as a dry run says; then nothing is, and no daemon is restarted."""
+    converged.sh(f"rm {OURS}")
+    predicted = runs.deploy("--dry").expect_success().predicted
+    assert predicted == OPERATIONS
+    assert runs.deploy().expect_success().changed == predicted
+    units = "ssh auditd apparmor docker containerd bulkhead-mounts"
+    show = f"systemctl show --property MainPID --property ActiveEnterTimestampMonotonic {units}"
+    before = converged.sh(show)
+    assert runs.deploy().expect_success().changed == set()
+    assert converged.sh(show) == before
+    assert hardening_checks(runs.verify(), "failed") == set()
+
+
+@pytest.mark.parametrize(
+    ("alter", "check", "operation"),
+    [
+        ("sysctl -w kernel.kptr_restrict=0", "kernel_settings", "Harden the kernel (sysctl)"),
+        ("sysctl -w net.ipv4.conf.eth0.rp_filter=0", "kernel_settings", "Harden the kernel (sysctl)"),
+        (
+            "sed -i '/kptr/d' /etc/sysctl.d/zz-bulkhead.conf",
+            "kernel_settings_persist",
+            "Harden the kernel (sysctl)",
+        ),
+        ("sed -i '/udf/d' /etc/modprobe.d/00-bulkhead.conf", "modules", "Harden the kernel (modules)"),
+        ("mount -o remount,bind,exec /dev/shm", "mounts", "Harden mounts"),
+        ("auditctl -D", "audit", "Harden by auditing"),
+        ("sed -i /Blacklist/,/}/d /etc/apt/apt.conf.d/zz-bulkhead", "upgrades", "Harden by upgrades"),
+        (
+            "sed -i s/^PermitRootLogin.*/PermitRootLogin\\ yes/ /etc/ssh/sshd_config.d/00-bulkhead.conf",
+            "sshd",
+            "Harden sshd",
+        ),
+    ],
+)
+def test_what_is_altered_is_found_and_mended(
+    converged: Machine, runs: Runs, alter: str, check: str, operation: str
+) -> None:
+    """The matching check fails, a deploy changes just that area, and the check passes again."""
+    converged.sh(alter)
+    try:
+        assert hardening_checks(runs.verify(), "failed") == {f"hardening.{check}"}
+    finally:
+        changed = runs.deploy().expect_success().changed
+    assert changed == {operation}
+    assert hardening_checks(runs.verify(), "failed") == set()
+
+
+def test_a_candidate_that_sshd_refuses_never_counts(converged: Machine, runs: Runs) -> None:
+    """The old file stays, sshd goes on, and the message is sshd's own."""
+    path = "/etc/ssh/sshd_config.d/00-bulkhead.conf"
+    before = converged.sh(f"cat {path}; systemctl show --property MainPID ssh")
+    failed = runs.deploy(hardening={"sshd": {"NoSuchOption": override("yes")}})
+    assert failed.status != 0
+    assert "Bad configuration option: NoSuchOption" in failed.output
+    assert "the new configuration was refused; nothing was changed" in failed.output
+    assert converged.sh(f"cat {path}; systemctl show --property MainPID ssh") == before
+    assert "publickey" in converged.login_methods()
+
+
+def test_a_setting_that_the_kernel_refuses_brings_the_others_back(converged: Machine, runs: Runs) -> None:
+    """One wrong value, and none of those that came with it stays."""
+    wrong = {"kernel.panic": override(7), "net.ipv4.tcp_syncookies": override("many")}
+    before = converged.sh("cat /proc/sys/kernel/panic /etc/sysctl.d/zz-bulkhead.conf")
+    failed = runs.deploy(hardening={"sysctl": wrong})
+    assert failed.status != 0
+    assert "the kernel does not take: net/ipv4/tcp_syncookies" in failed.output
+    assert converged.sh("cat /proc/sys/kernel/panic /etc/sysctl.d/zz-bulkhead.conf") == before
+
+
+def test_an_override_is_in_force_and_shown(converged: Machine, runs: Runs) -> None:
+    """What the inventory says otherwise passes its check, and the check of overrides names it."""
+    hardening = {"sysctl": {"kernel.sysrq": override(176)}, "off": {"memory": "a test"}}
+    try:
+        runs.deploy(hardening=hardening).expect_success()
+        assert converged.sh("cat /proc/sys/kernel/sysrq") == "176"
+        outcomes = runs.verify(hardening=hardening)
+        assert hardening_checks(outcomes, "failed") == set()
+        assert hardening_checks(outcomes, "skipped") == {"hardening.overridden", "hardening.memory"}
+    finally:
+        assert runs.deploy().expect_success().changed == {"Harden the kernel (sysctl)"}
+    assert converged.sh("cat /proc/sys/kernel/sysrq") == "0"
+
+
+def test_a_package_that_is_missing_is_installed(converged: Machine, runs: Runs) -> None:
+    """With the host's own apt, and nothing is asked."""
+    converged.sh("DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes remove auditd")
+    changed = runs.deploy().expect_success().changed
+    assert {"Install auditd", "Harden by auditing"} <= changed
+    assert hardening_checks(runs.verify(), "failed") == set()
+
+
+# What it is hardened against
+
+
+def test_modules_that_nobody_needs(converged: Machine) -> None:
+    """One can be loaded past our file, and can't with it."""
+    module = converged.sh(
+        "for name in sctp udf cramfs hfsplus tipc dccp; do"
+        " modinfo -n $name >/dev/null 2>&1 && { echo $name; break; }; done; :"
+    )
+    if not module:
+        pytest.skip("the lab's kernel has none of the modules that are blocked")
+    assert converged.sh(f"modprobe --ignore-install {module} && grep -c '^{module} ' /proc/modules") == "1"
+    converged.sh(f"modprobe --remove {module}")
+    assert converged.run(f"modprobe {module}").returncode != 0
+    assert converged.sh(f"grep -c '^{module} ' /proc/modules; :") == "0"
+
+
+def test_core_dumps(converged: Machine, runs: Runs) -> None:
+    """A crash leaves the memory on the disk with the kernel's own pattern, and nothing with ours."""
+    assert converged.sh(CRASH) == ""
+    converged.sh("echo core >/proc/sys/kernel/core_pattern")
+    assert converged.sh(CRASH).startswith("core")
+    assert "hardening.core_dumps" in hardening_checks(runs.verify(), "failed")
+    assert runs.deploy().expect_success().changed == {"Harden the kernel (sysctl)"}
+    assert converged.sh(CRASH) == ""
+
+
+def test_programs_where_anyone_may_write(converged: Machine, runs: Runs) -> None:
+    """A program in /tmp runs on a mount without our options, and does not with them."""
+    assert converged.sh(PROGRAM) == "126"
+    converged.sh("mount -o remount,bind,exec /tmp")
+    assert converged.sh(PROGRAM) == "ran\n0"
+    assert runs.deploy().expect_success().changed == {"Harden mounts"}
+    assert converged.sh(PROGRAM) == "126"
+
+
+def test_logins_by_a_password(converged: Machine, runs: Runs) -> None:
+    """Offered by an sshd without our file and the lab's own, and not with ours alone."""
+    assert converged.login_methods() == {"publickey"}
+    folder = "/etc/ssh/sshd_config.d"
+    converged.sh(
+        f"rm {folder}/00-bulkhead.conf && sed -i s/^PasswordAuthentication.*/PasswordAuthentication\\ yes/"
+        f" {folder}/lab.conf && systemctl reload ssh && sleep 2"
+    )
+    try:
+        assert "password" in converged.login_methods()
+        assert runs.deploy().expect_success().changed == {"Harden sshd"}
+        assert converged.login_methods() == {"publickey"}
+    finally:
+        converged.sh(
+            f"sed -i s/^PasswordAuthentication.*/PasswordAuthentication\\ no/ {folder}/lab.conf && systemctl reload ssh"
+        )
+
+
+def test_after_a_reset_all_is_in_force(converged: Machine, runs: Runs) -> None:
+    """What was live is live again before anybody logs in."""
+    converged.sh("sync")
+    converged.reset()
+    converged.wait()
+    assert hardening_checks(runs.verify(), "failed") == set()
+    assert runs.deploy().expect_success().changed == set()
