@@ -24,14 +24,14 @@ class Plan:
         return None if self.change is None else put.script(self.change)
 
 
-def own_file(look: Look, path: str, content: str | None) -> put.Write:
+def own_file(look: Look, path: str, content: str | None, *, mode: int = 0o644) -> put.Write:
     """A Write for a file of Bulkhead's own; `content` is None where it has to go.
 
     Raises BulkheadError when something other than a regular file is in the way.
     """
     found = look.files[path]
     put.refuse_odd(path, found)
-    return put.Write(path, None if content is None else content.encode(), found)
+    return put.Write(path, None if content is None else content.encode(), found, mode=mode)
 
 
 def differences(writes: Sequence[put.Write]) -> list[str]:

@@ -83,7 +83,8 @@ def plan(values: Mapping[str, str], look: Look, *, installed: bool) -> area.Plan
     notes = ["audit: the rules are locked until the next boot, which takes in those of Bulkhead"] if fixed else []
     fill = {"directories": _watched(values), "patterns": list(patterns.values()), "fixed": fixed}
     return area.plan(
-        [area.own_file(look, PATH, content(values))],
+        # Nobody but root has to know what is not watched.
+        [area.own_file(look, PATH, content(values), mode=0o640)],
         wrong=[] if fixed else [f"~ audit: {name}" for name in missing] + ([] if running else ["~ auditd runs"]),
         notes=notes,
         activate="" if fixed else render("hardening/audit_activate.sh.j2", **fill),

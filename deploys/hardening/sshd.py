@@ -55,6 +55,12 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
     _refuse_before(look.outputs["hardening.sshd.first"].text.split("\n"))
     evidence = [line for name, value in values.items() for line in _evidence(name, value)]
     said = {_normal(line) for line in effective.text.splitlines()}
+    if "strictmodes no" in said and values.get("StrictModes") == "yes":
+        raise BulkheadError(
+            "sshd runs with StrictModes no: keys in files that others can write to count, and would not any more",
+            hint="Set StrictModes yes in its files and log in once; or leave it as it is, with the reason: "
+            'hardening = {"sshd": {"StrictModes": {"value": None, "reason": "…"}}}.',
+        )
     wrong = [line for line in evidence if line.lower() not in said]
     fill = {"directory": DIRECTORY, "name": PATH.rpartition("/")[2], "evidence": evidence, "scratch": put.SCRATCH}
     return area.plan(

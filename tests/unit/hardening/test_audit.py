@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bulkhead.errors import BulkheadError
-from bulkhead.look import Look
+from bulkhead.look import FoundFile, Look
 from deploys.hardening import audit
 from deploys.hardening.area import Plan
 from deploys.hardening.settings import baseline
@@ -23,7 +23,9 @@ CALLS = "-a always,exit -F arch=b64 -S init_module,delete_module,finit_module"
 
 def there(loaded: str = LOADED, **said: str | tuple[int, str]) -> Look:
     found = {"audit": loaded, "audit_status": "enabled 1\nfailure 1", "auditd": "active", **said}
-    return look({audit.PATH: audit.content(VALUES)}, **found)
+    seen = look(None, **found)
+    seen.files[audit.PATH] = FoundFile("file", audit.content(VALUES).encode(), 0o640, "root", "root")
+    return seen
 
 
 def test_the_content() -> None:

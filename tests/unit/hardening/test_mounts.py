@@ -51,6 +51,15 @@ def test_apt_does_not_run_programs_in_a_tmp_without_them() -> None:
     assert mounts.apt({"/tmp": "nodev,nosuid"}) is None
 
 
+def test_only_the_mount_gets_options_never_the_file_system_below() -> None:
+    """Without `bind` a /tmp that is a mount of itself would hand them to the root file system."""
+    lines = [line for line in mounts.unit(VALUES).splitlines() if "remount" in line]
+    assert [line.partition("=")[2] for line in lines] == [
+        f"/bin/mount -o remount,bind,{ALL} /tmp",
+        f"/bin/mount -o remount,bind,{ALL} /dev/shm",
+    ]
+
+
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     path = tmp_path / mounts.UNIT
     path.write_text(mounts.unit(VALUES))

@@ -39,6 +39,12 @@ def test_root_who_is_connected_though_the_inventory_does_not_say_so_can_come_bac
     assert b"PermitRootLogin prohibit-password\n" in (plan.change.writes[0].content or b"")
 
 
+def test_an_older_name_of_the_same() -> None:
+    values = {"PermitRootLogin": "prohibit-password"}
+    there = look({sshd.MAIN: DEBIAN, sshd.PATH: sshd.content(values)}, sshd="permitrootlogin without-password")
+    assert sshd.plan(values, there).script is None
+
+
 def test_a_host_without_sshd() -> None:
     assert sshd.plan(VALUES, look(sshd=(127, ""))).notes == ("sshd: the host has none",)
 
@@ -72,6 +78,14 @@ def test_main_files_that_do_not_read_us_first_are_refused(main: str, said: str) 
     with pytest.raises(BulkheadError, match=said) as error:
         sshd.plan(VALUES, look({sshd.MAIN: main}, sshd=SAID, user="ops"))
     assert error.value.hint.startswith("Put 'Include /etc/ssh/sshd_config.d/*.conf' at the top of the file")
+
+
+def test_keys_that_count_only_without_strict_modes_lock_nobody_out() -> None:
+    values = {**VALUES, "StrictModes": "yes"}
+    with pytest.raises(BulkheadError, match="sshd runs with StrictModes no"):
+        sshd.plan(values, look({sshd.MAIN: DEBIAN}, sshd=f"{SAID}\nstrictmodes no", user="ops"))
+    assert sshd.plan(values, look({sshd.MAIN: DEBIAN}, sshd=f"{SAID}\nstrictmodes yes", user="ops")).script
+    assert sshd.plan(VALUES, look({sshd.MAIN: DEBIAN}, sshd=f"{SAID}\nstrictmodes no", user="ops")).script
 
 
 def test_a_file_that_is_read_before_ours_is_refused() -> None:

@@ -212,6 +212,21 @@ def test_what_is_right_already_is_not_written_again(tmp_path: Path, monkeypatch:
     assert not (kernel / "three").exists()
 
 
+@as_root
+def test_a_value_that_the_kernel_takes_and_does_not_keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = tree(tmp_path, monkeypatch, one="0")
+    (kernel / "two").symlink_to("/dev/null")
+    seen = look(sysctl="kernel/one\nkernel/two\n\nkernel/one:0")
+    seen.files[sysctl.PATH] = None
+    plan = sysctl.plan({"kernel.one": "1", "kernel.two": "2"}, seen)
+    assert plan.script
+    result = sh(plan.script)
+    assert result.returncode == 1
+    assert "the running kernel has other values of: kernel/two" in result.stderr
+    assert (kernel / "one").read_text() == "0\n"
+    assert not (tmp_path / "zz.conf").exists()
+
+
 def test_the_whole_baseline_names_no_file_twice() -> None:
     lines = sysctl.content(baseline(host(), "sysctl")).splitlines()
     assert len(lines) == len(set(lines))
