@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bulkhead.inventory import InventoryHost
 from bulkhead.look import PATH, Command, FoundFile, Look, Output
 from deploys.hardening import facts, settings
@@ -56,6 +58,12 @@ def calls(folder: Path) -> list[str]:
 def with_stubs(folder: Path) -> str:
     """The search path of scripts that change a host, with the stubs first."""
     return f"{folder}:{PATH}"
+
+
+in_namespaces = pytest.mark.skipif(
+    subprocess.run(["unshare", "--net", "--mount", "true"], capture_output=True).returncode != 0,
+    reason="needs namespaces of its own",
+)
 
 
 def apart(script: str, *namespaces: str, before: str = "") -> subprocess.CompletedProcess[str]:

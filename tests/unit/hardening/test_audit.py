@@ -13,7 +13,8 @@ from bulkhead.look import FoundFile, Look
 from deploys.hardening import audit
 from deploys.hardening.area import Plan
 from deploys.hardening.settings import baseline
-from tests.unit.hardening.cases import calls, host, look, stub, with_stubs
+from tests.oracles import fetch
+from tests.unit.hardening.cases import apart, calls, host, in_namespaces, look, stub, with_stubs
 from tests.unit.helpers import as_root, sh
 
 VALUES = {"runc": "-w /usr/bin/runc -p wa", "nft": "-w /usr/sbin/nft -p xwa"}
@@ -104,6 +105,31 @@ def test_directories_are_there_before_they_are_watched() -> None:
     legacy = audit.plan(baseline(host("legacy_hosts"), "audit"), there(""), installed=True)
     assert legacy.change
     assert "/opt/gvisor" not in legacy.change.activate
+
+
+DEBIAN = "## First rule\n-D\n\n-b 8192\n\n--backlog_wait_time 60000\n\n-f 1\n"
+
+
+@in_namespaces
+def test_augenrules_takes_the_file_in(tmp_path: Path) -> None:
+    """Debian's own script, which makes one file of all, in an /etc of the test's own."""
+    augenrules = fetch.from_debian("bookworm", "auditd", "augenrules").path
+    etc = tmp_path / "etc"
+    (etc / "audit" / "rules.d").mkdir(parents=True)
+    (etc / "alternatives").symlink_to("/run/alternatives")
+    (etc / "audit" / "rules.d" / "audit.rules").write_text(DEBIAN)
+    (etc / "audit" / "rules.d" / "50-bulkhead.rules").write_text(audit.content(baseline(host(), "audit")))
+    # awk is one of Debian's alternatives.
+    kept = "mount -t tmpfs tmpfs /run && cp -a /etc/alternatives /run/"
+    result = apart(
+        f"{augenrules} && cat /etc/audit/audit.rules",
+        "--mount",
+        before=f"{kept} && mount --bind {etc} /etc || exit 9",
+    )
+    lines = [line for line in result.stdout.splitlines() if line and not line.startswith("#")]
+    assert lines[:3] == ["-D", "-b 8192", "-f 1"], result.stderr
+    assert "-w /usr/local/bin/runsc -p wa -k bulkhead-runsc" in lines
+    assert len([line for line in lines if "-k bulkhead-" in line]) == len(baseline(host(), "audit"))
 
 
 @as_root

@@ -9,8 +9,7 @@ import pytest
 
 from bulkhead.look import Look
 from deploys.hardening import mounts
-from tests.unit.hardening.cases import apart, look, stub, with_stubs
-from tests.unit.helpers import as_root
+from tests.unit.hardening.cases import apart, in_namespaces, look, stub, with_stubs
 
 ALL = "nodev,nosuid,noexec"
 VALUES = {"/tmp": ALL, "/dev/shm": ALL}
@@ -96,7 +95,7 @@ def planned(values: dict[str, str], there: str) -> str:
     return plan.script
 
 
-@as_root
+@in_namespaces
 def test_nothing_is_run_any_more_and_no_file_vanishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, shared = world(tmp_path, monkeypatch)
     script = planned({str(plain): ALL, str(shared): ALL}, f"tmpfs {shared} tmpfs rw,nosuid,nodev 0 0")
@@ -113,7 +112,7 @@ def test_nothing_is_run_any_more_and_no_file_vanishes(tmp_path: Path, monkeypatc
     assert kind == "tmpfs"
 
 
-@as_root
+@in_namespaces
 def test_when_one_can_t_be_had_the_others_are_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, shared = world(tmp_path, monkeypatch)
     values = {str(plain): ALL, str(shared): ALL, str(tmp_path / "gone"): ALL}

@@ -11,8 +11,7 @@ from bulkhead.errors import BulkheadError
 from deploys.hardening import sshd
 from deploys.hardening.settings import baseline
 from tests.oracles import fetch
-from tests.unit.hardening.cases import apart, calls, host, look, stub, with_stubs
-from tests.unit.helpers import as_root
+from tests.unit.hardening.cases import apart, calls, host, in_namespaces, look, stub, with_stubs
 
 DEBIAN = "Include /etc/ssh/sshd_config.d/*.conf\nKbdInteractiveAuthentication no\nUsePAM yes\nX11Forwarding yes\n"
 VALUES = {"PasswordAuthentication": "no", "PermitRootLogin": "no", "AuthenticationMethods": "publickey"}
@@ -138,7 +137,7 @@ def plan_for(etc: Path, values: dict[str, str]) -> str:
     return plan.script
 
 
-@as_root
+@in_namespaces
 @pytest.mark.parametrize("data", [{"ssh_user": "ops"}, {"ssh_user": "root"}])
 def test_the_whole_baseline_is_in_force_at_a_real_sshd(etc: Path, data: dict[str, str]) -> None:
     result = run(etc, plan_for(etc, baseline(host(data=data), "sshd")))
@@ -153,7 +152,7 @@ def test_the_whole_baseline_is_in_force_at_a_real_sshd(etc: Path, data: dict[str
     assert "authenticationmethods publickey" in run(etc, f"{etc.parent}/bin/sshd -T -C user=a,host=h,addr=::1").stdout
 
 
-@as_root
+@in_namespaces
 def test_a_candidate_that_sshd_does_not_take_is_refused_and_never_in_place(etc: Path) -> None:
     result = run(etc, plan_for(etc, {**VALUES, "NoSuchOption": "yes"}))
     assert result.returncode == 1
@@ -163,7 +162,7 @@ def test_a_candidate_that_sshd_does_not_take_is_refused_and_never_in_place(etc: 
     assert not [call for call in calls(etc.parent / "bin") if call.startswith("systemctl")]
 
 
-@as_root
+@in_namespaces
 def test_a_value_that_does_not_count_is_found_and_taken_back(etc: Path) -> None:
     script = plan_for(etc, VALUES)
     (etc / "sshd_config.d" / "00-aaa.conf").write_text("PasswordAuthentication yes\n")
@@ -174,7 +173,7 @@ def test_a_value_that_does_not_count_is_found_and_taken_back(etc: Path) -> None:
     assert len([call for call in calls(etc.parent / "bin") if "reload" in call]) == 2
 
 
-@as_root
+@in_namespaces
 def test_a_daemon_that_ends_gets_its_old_files_back(etc: Path) -> None:
     script = plan_for(etc, VALUES)
     stub(etc.parent / "bin", "systemctl", "exit 0")

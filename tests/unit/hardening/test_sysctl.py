@@ -10,7 +10,7 @@ import pytest
 from bulkhead.errors import BulkheadError
 from deploys.hardening import sysctl
 from deploys.hardening.settings import baseline
-from tests.unit.hardening.cases import apart, host, look
+from tests.unit.hardening.cases import apart, host, in_namespaces, look
 from tests.unit.helpers import as_root, looked, sh
 
 SYSTEMD_SYSCTL = Path("/usr/lib/systemd/systemd-sysctl")
@@ -131,7 +131,7 @@ def test_files_over_which_ours_has_the_last_word(files: str) -> None:
 DUMMY = "ip link add dummy0 type dummy 2>/dev/null || ip link add dummy0 type bridge || exit 9"
 
 
-@as_root
+@in_namespaces
 @pytest.mark.skipif(not SYSTEMD_SYSCTL.exists(), reason="needs systemd")
 def test_systemd_reads_it_so(tmp_path: Path) -> None:
     """At the next boot: each interface, and one that is named apart, though an earlier file says otherwise."""
@@ -154,7 +154,7 @@ def in_namespace(values: dict[str, str], path: Path, then: str, spoil: str = "")
     return apart(script, "--net", before=f"{DUMMY}; {spoil}")
 
 
-@as_root
+@in_namespaces
 def test_live_values_are_written_and_proved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sysctl, "PATH", str(tmp_path / "zz.conf"))
     result = in_namespace(NET, tmp_path / "zz.conf", "cd /proc/sys/net/ipv4 && cat ip_forward conf/*/rp_filter")
@@ -166,7 +166,7 @@ def test_live_values_are_written_and_proved(tmp_path: Path, monkeypatch: pytest.
     assert "-net.ipv4.ip_forward = 1" in (tmp_path / "zz.conf").read_text()
 
 
-@as_root
+@in_namespaces
 def test_when_the_kernel_refuses_one_the_others_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sysctl, "PATH", str(tmp_path / "zz.conf"))
     values = {**NET, "net.ipv4.tcp_syncookies": "many"}
