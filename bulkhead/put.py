@@ -145,6 +145,11 @@ def preamble_values() -> dict[str, Any]:
     }
 
 
+def installation(packages: Sequence[str], masked: Sequence[str] = ()) -> str:
+    """The script that installs the distribution's `packages` by apt; units named in `masked` don't start."""
+    return whole(render("host/install.sh.j2", **preamble_values(), packages=list(packages), masked=list(masked)))
+
+
 def script(change: Change) -> str:
     """The whole script for one Change; feed it to `sh` on standard input."""
     writes = [write for write in change.writes if write.changes]

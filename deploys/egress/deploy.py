@@ -173,7 +173,7 @@ def _proxy(host: InventoryHost, look: Look) -> None:
             )
     run(
         name="Install squid",
-        script=None if installed or not wanted else install("squid", masked="squid.service"),
+        script=None if installed or not wanted else put.installation(["squid"], masked=["squid.service"]),
     )
     writes = [
         put.Write(path, wanted.get(path), look.files[path]) for path in (proxy.CONFIG, proxy.UNIT_FILE, proxy.LOGROTATE)
@@ -191,8 +191,3 @@ def _proxy(host: InventoryHost, look: Look) -> None:
         name="Run the egress proxy" if wanted else "Stop the egress proxy",
         script=None if not change.changes and runs == bool(wanted) else put.script(change),
     )
-
-
-def install(package: str, masked: str = "") -> str:
-    """The script that installs a package of the distribution; `masked` is a unit of it that must not start."""
-    return whole(render("host/install.sh.j2", **put.preamble_values(), packages=[package], masked=masked))

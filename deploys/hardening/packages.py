@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bulkhead import put
 from bulkhead.errors import BulkheadError
 from bulkhead.look import Command, Look, Need
-from bulkhead.put import preamble_values
-from bulkhead.templates import render, whole
 from deploys.hardening import apparmor, audit, upgrades
 from deploys.hardening.settings import Wanted
 from deploys.hardening.table import Area
@@ -43,4 +42,4 @@ def script(names: Sequence[str]) -> str | None:
     """The script that installs them; None where none is missing."""
     if not names:
         return None
-    return whole(render("hardening/packages.sh.j2", **preamble_values(), packages=list(names)))
+    return put.installation(names)
