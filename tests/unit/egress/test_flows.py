@@ -22,8 +22,8 @@ from tests.egress.world import World, world
 # They install packages where some are missing, as the lab does.
 pytestmark = pytest.mark.xdist_group("machine")
 
-SECONDS = 0.7
-"""How long an answer may take before it counts as none; all of it happens on one machine."""
+SECONDS = 3.0
+"""How long an answer may take before it counts as none, on a machine that is busy with other tests."""
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_reloads_under_load_let_nothing_through(place: World) -> None:
         for number in range(50):
             place.load(rules(time_servers=[f"198.51.100.{100 + number}"]))
         sent = int(alpha.answer())
-        assert sent > 10_000
+        assert sent > 1_000
         assert world.ask(op="count", token=token) == "0"
     finally:
         place.unload()
