@@ -21,9 +21,15 @@ TIMEOUT = 180
 
 
 @operation()
-def confirmed(probes: str, confirm: str, rollback: str, needed: bool) -> Generator[FunctionCommand, Any, None]:
-    """Connect anew, run `probes`, then `confirm`, both as root; where any of it fails, run `rollback` and fail."""
-    if needed:
+def confirmed(
+    load: str | None, probes: str, confirm: str, rollback: str
+) -> Generator[StringCommand | FunctionCommand, Any, None]:
+    """Run `load`, connect anew, run `probes`, then `confirm`, all as root; where any of that fails run `rollback`.
+
+    One operation, since others wait for all hosts between two of them, and the timer does not. None is no change.
+    """
+    if load is not None:
+        yield StringCommand("sh", _stdin=load)
         yield FunctionCommand(_confirm, (probes, confirm, rollback), {})
 
 

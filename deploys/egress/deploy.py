@@ -25,8 +25,7 @@ ENGINE_UNITS = (
 )
 """Units that start no container without the policy; those that a host lacks do no harm."""
 
-PROBE_SECONDS = 15
-"""Seconds that one of the operator's probes may take."""
+ROLLBACK_UNIT = "bulkhead-egress-rollback"
 
 
 def files(host: InventoryHost) -> dict[str, bytes]:
@@ -77,39 +76,38 @@ def deploy(host: InventoryHost, look: Look) -> None:
         "state": STATE,
         "boot_file": BOOT_FILE,
         "table": TABLE,
-        "unit": "bulkhead-egress-rollback",
+        "unit": ROLLBACK_UNIT,
         "digest": digest,
         "seconds": wanted.confirm_seconds,
         "path": PATH,
     }
     changed = not (kept and there.loaded)
     announce([] if not changed else [f"~ {TABLE}: {'the kernel has another one' if kept else 'new policy'}"])
-    run(
-        name="Install nftables",
-        script=None
-        if there.nft
-        else whole(render("host/install.sh.j2", **put.preamble_values(), packages=["nftables"])),
-    )
+    run(name="Install nftables", script=None if there.nft else put.installation(["nftables"]))
     load = render(
         "egress/load.sh.j2", **values, ruleset=text, rollback=render("egress/rollback.sh.j2", **values).encode()
     )
-    run(name="Load the egress policy", script=whole(load) if changed else None)
+    probe_seconds = settings.probe_seconds(wanted)
     confirmed(
-        name="Confirm the egress policy over a new connection",
-        probes=render("egress/probes.sh.j2", path=PATH, probes=wanted.probes, probe_seconds=PROBE_SECONDS),
+        name="Load the egress policy",
+        load=whole(load) if changed else None,
+        probes=render("egress/probes.sh.j2", path=PATH, probes=wanted.probes, probe_seconds=probe_seconds),
         confirm=whole(render("egress/confirm.sh.j2", **values)),
-        rollback=f"systemctl stop bulkhead-egress-rollback.timer; sh {STATE}/rollback",
-        needed=changed,
+        # The timer goes last: it is what helps when this does not.
+        rollback=f"sh {STATE}/rollback && systemctl stop {ROLLBACK_UNIT}.timer",
     )
     write = put.Write(facts.UNIT_FILE, _unit(), there.unit)
-    settled = there.enabled and there.active and there.stock_service in ("masked", "")
+    settled = there.enabled and there.active and there.stock_service in ("masked", "", "not-found")
     change = put.Change(
         writes=[write],
-        activate=f"systemctl daemon-reload && systemctl --quiet mask nftables.service 2>/dev/null; "
-        f"systemctl --quiet reenable {UNIT} && systemctl start {UNIT}",
+        activate=render("egress/boot.sh.j2", unit=UNIT),
         prove=f"systemctl --quiet is-enabled {UNIT} && systemctl --quiet is-active {UNIT}",
+        obsolete=[facts.ROLLED_BACK] if there.rolled_back and not changed else [],
     )
-    run(name="Load the egress policy at boot", script=None if settled and not change.changes else put.script(change))
+    run(
+        name="Load the egress policy at boot",
+        script=None if settled and not change.changes and not change.obsolete else put.script(change),
+    )
 
 
 @converges(CAPABILITY)

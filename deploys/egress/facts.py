@@ -19,6 +19,9 @@ BOOT_FILE = "/etc/bulkhead/egress.nft"
 """The confirmed policy, which is loaded at boot."""
 
 STATE = f"{SCRATCH}/egress"
+ROLLED_BACK = f"{STATE}/rolled-back"
+"""Says that a policy was taken back, until one is confirmed or the one before is wanted again."""
+
 UNIT = "bulkhead-egress.service"
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 
@@ -56,7 +59,7 @@ def needs(host: InventoryHost) -> list[Need]:
         *([Command("egress.networks", api("/networks"))] if "docker" in host.data.get("engines", ()) else []),
         File(BOOT_FILE),
         File(UNIT_FILE),
-        File(f"{STATE}/rolled-back"),
+        File(ROLLED_BACK),
         Command("egress.nft", "command -v nft"),
         Command("egress.live", f"nft --json list table {TABLE} 2>/dev/null; :"),
         Command(
@@ -80,7 +83,7 @@ def found(look: Look) -> FoundEgress:
         nft=look.outputs["egress.nft"].status == 0,
         boot=look.files[BOOT_FILE],
         loaded=bool(live) and fresh.status == 0 and same(live, fresh.text),
-        rolled_back=look.files[f"{STATE}/rolled-back"] is not None,
+        rolled_back=look.files[ROLLED_BACK] is not None,
         unit=look.files[UNIT_FILE],
         enabled="enabled" in states,
         active=states[-1:] == ["active"],

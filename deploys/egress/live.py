@@ -7,8 +7,8 @@ from typing import Any
 
 from bulkhead.errors import BulkheadError
 
-DYNAMIC = frozenset({"logged"})
-"""Sets that packets fill."""
+DYNAMIC = "logged_"
+"""What the names of sets begin with that packets fill."""
 
 _COUNTED = ("handle", "packets", "bytes")
 
@@ -29,13 +29,13 @@ def _normalised(listing: str) -> list[Any]:
     try:
         objects = json.loads(listing)["nftables"]
         return [_plain(kind, one) for entry in objects for kind, one in entry.items() if kind != "metainfo"]
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BulkheadError("the host's answer is no listing of nft", hint="Does its nft have JSON support?") from error
 
 
 def _plain(kind: str, one: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in one.items() if key not in _COUNTED}
     if kind == "set":
-        elements = [] if one["name"] in DYNAMIC else one.get("elem", [])
+        elements = [] if one["name"].startswith(DYNAMIC) else one.get("elem", [])
         kept["elem"] = sorted(json.dumps(element, sort_keys=True) for element in elements)
     return {kind: kept}

@@ -17,7 +17,6 @@ PROXY_PORT = 3128
 PROXY_UID = 13
 """The user `proxy` of Debian and Ubuntu, whose number is fixed (base-passwd)."""
 
-ROOT = 0
 DNS_PORT, NTP_PORT = 53, 123
 
 K = TypeVar("K", bound=Hashable)
@@ -73,11 +72,17 @@ class Sets:
     gateways: list[str]
     """gateway . interface . protocol . port: services of the host for an agent."""
 
+    gateway_addresses: list[str]
+    """address . interface: the host's own on each bridge, as which no agent sends."""
+
     carved: list[str]
     """network . interface . protocol . ports: exceptions from the denied ranges."""
 
     allowed: list[str]
     """The same for all that an agent may reach."""
+
+    carved_pinged: list[str]
+    """network . interface: exceptions from the denied ranges for echo requests."""
 
     pinged: list[str]
     """network . interface: what an agent may send echo requests to."""
@@ -93,6 +98,9 @@ class Sets:
     shared: list[str]
     """network . protocol . port: what all of the host's own users may reach."""
 
+    endpoints: list[str]
+    """address . protocol . port: metadata that root may reach."""
+
     outbound: list[str]
     """network . protocol . ports . uid."""
 
@@ -101,6 +109,14 @@ class Sets:
 
     denied: list[str]
     metadata: list[str]
+
+
+@dataclass(frozen=True)
+class Grant:
+    """An endpoint for whoever sends on an interface."""
+
+    interface: str
+    endpoint: Endpoint
 
 
 @dataclass(frozen=True)
@@ -113,6 +129,9 @@ class Policy:
 
     v4: Sets
     v6: Sets
+    granted: list[Grant]
+    """Metadata endpoints that agents have been given."""
+
     published_ports: list[str]
     """interface . protocol . port: what root on the host may ask for, such as health checks."""
 
@@ -128,6 +147,12 @@ def policy(settings: EgressSettings) -> Policy:
         same=[f'"{interface(name)}" . "{interface(name)}"' for name in agents],
         v4=_sets(settings, agents, 4),
         v6=_sets(settings, agents, 6),
+        granted=[
+            Grant(interface(name), endpoint)
+            for name, agent in agents.items()
+            for granted in agent.metadata
+            for endpoint in METADATA[granted].endpoints
+        ],
         published_ports=sorted(
             {
                 f'"{interface(name)}" . {one.protocol} . {one.port}'
@@ -149,10 +174,13 @@ def _sets(settings: EgressSettings, agents: dict[str, AgentSettings], version: i
     def served(rules: Sequence[Rule[str]]) -> list[str]:
         return [f"{_text(rule.network)} . {rule.key} . {_span(rule.ports)}" for rule in disjoint(rules, version)]
 
+    def echoed(rules: Sequence[Rule[str]]) -> list[str]:
+        return [f'{_text(rule.network)} . "{rule.key}"' for rule in disjoint(rules, version)]
+
     def plain(networks: Iterable[Network]) -> list[str]:
         return [_text(network) for network in _collapsed(one for one in networks if one.version == version)]
 
-    carved, allowed, pinged, published, gateways = _of_agents(agents)
+    carved, allowed, carved_pinged, pinged, published, gateways = _of_agents(agents)
     inbound: list[Rule[str]] = [
         Rule(source, (port, port), protocol)
         for protocol, port, sources in (
@@ -161,7 +189,7 @@ def _sets(settings: EgressSettings, agents: dict[str, AgentSettings], version: i
         )
         for source in sources
     ]
-    shared, outbound, outbound_pinged = _of_host(settings)
+    shared, endpoints, outbound, outbound_pinged = _of_host(settings)
     return Sets(
         subnets=[
             f'{network} . "{interface(name)}"'
@@ -170,13 +198,21 @@ def _sets(settings: EgressSettings, agents: dict[str, AgentSettings], version: i
             if network.version == version
         ],
         gateways=addressed(gateways),
+        gateway_addresses=[
+            f'{gateway} . "{interface(name)}"'
+            for name, agent in agents.items()
+            for gateway in agent.gateways
+            if gateway.version == version
+        ],
         carved=addressed(carved),
         allowed=addressed([*allowed, *carved]),
-        pinged=[f'{_text(rule.network)} . "{rule.key}"' for rule in disjoint(pinged, version)],
+        carved_pinged=echoed(carved_pinged),
+        pinged=echoed([*pinged, *carved_pinged]),
         published=addressed(published),
         inbound=served(inbound),
         management=plain(settings.management),
         shared=served(shared),
+        endpoints=served(endpoints),
         outbound=[
             f"{_text(rule.network)} . {rule.key[0]} . {_span(rule.ports)} . {rule.key[1]}"
             for rule in disjoint(outbound, version)
@@ -192,9 +228,10 @@ Addressed = list[Rule[tuple[str, str]]]
 
 def _of_agents(
     agents: dict[str, AgentSettings],
-) -> tuple[Addressed, Addressed, list[Rule[str]], Addressed, Addressed]:
+) -> tuple[Addressed, Addressed, list[Rule[str]], list[Rule[str]], Addressed, Addressed]:
     carved: Addressed = []
     allowed: Addressed = []
+    carved_pinged: list[Rule[str]] = []
     pinged: list[Rule[str]] = []
     published: Addressed = []
     gateways: Addressed = []
@@ -202,7 +239,7 @@ def _of_agents(
         on = interface(name)
         for one in agent.allow:
             if one.protocol == "icmp":
-                pinged.append(Rule(one.to, (0, 0), on))
+                (carved_pinged if one.carve_out else pinged).append(Rule(one.to, (0, 0), on))
             else:
                 target = carved if one.carve_out else allowed
                 target += [Rule(one.to, ports, (on, one.protocol)) for ports in one.ports]
@@ -215,12 +252,12 @@ def _of_agents(
         published += [
             Rule(source, (one.port, one.port), (on, one.protocol)) for one in agent.published for source in one.sources
         ]
-    return carved, allowed, pinged, published, gateways
+    return carved, allowed, carved_pinged, pinged, published, gateways
 
 
 def _of_host(
     settings: EgressSettings,
-) -> tuple[list[Rule[str]], list[Rule[tuple[str, int]]], list[Rule[int]]]:
+) -> tuple[list[Rule[str]], list[Rule[str]], list[Rule[tuple[str, int]]], list[Rule[int]]]:
     shared: list[Rule[str]] = []
     for server in settings.resolvers:
         shared += [Rule(server, (DNS_PORT, DNS_PORT), protocol) for protocol in ("tcp", "udp")]
@@ -231,12 +268,12 @@ def _of_host(
         if one.protocol == "icmp":
             pinged.append(Rule(one.to, (0, 0), one.user))
         outbound += [Rule(one.to, ports, (one.protocol, one.user)) for ports in one.ports]
-    outbound += [
-        Rule(endpoint.address, (endpoint.port, endpoint.port), (endpoint.protocol, ROOT))
+    endpoints: list[Rule[str]] = [
+        Rule(endpoint.address, (endpoint.port, endpoint.port), endpoint.protocol)
         for name in settings.metadata
         for endpoint in METADATA[name].endpoints
     ]
-    return shared, outbound, pinged
+    return shared, endpoints, outbound, pinged
 
 
 def _rule(endpoint: Endpoint, on: str) -> Rule[tuple[str, str]]:

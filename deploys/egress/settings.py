@@ -17,21 +17,28 @@ from deploys.egress.ranges import DENIED, METADATA, Network, Protocol, metadata_
 KEY = "egress"
 
 INTERFACE_PREFIX = "bh-"
+CONNECT_SECONDS = 15
+"""Seconds that a new connection and the confirmation itself may take, of those that the policy waits for it."""
+
 IFNAMSIZ = 16
 """Bytes of an interface's name with the zero at its end (Linux, include/uapi/linux/if.h)."""
 
 OWN_USERS = (0, 65533)
 """The uids of the host's own users; those of user namespaces begin above (login.defs, SUB_UID_MIN)."""
 
+_WIDEST = {4: 8, 6: 32}
+"""IP version → the widest network of an agent, in bits of its prefix."""
+
 _LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
 _NAME = re.compile(rf"\.?({_LABEL}\.)+{_LABEL}")
+_DIGITS = re.compile(r"[0-9]{1,5}")
 _AGENT = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 
 
 def _network(value: object) -> Network:
     if isinstance(value, IPv4Network | IPv6Network):
         return value
-    if not isinstance(value, str):
+    if not isinstance(value, str) or "%" in value:
         raise ValueError(f"{value!r} is not an address or a CIDR range")
     try:
         return ip_network(value)
@@ -43,16 +50,18 @@ def _network(value: object) -> Network:
         raise ValueError(f"{value!r} has bits set behind its prefix (did you mean {meant}?)") from error
 
 
+def _number(value: object) -> int:
+    """A number, or digits that say one; 0 for anything else."""
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
 def _ports(value: object) -> tuple[int, int]:
     """A port, or a range such as "8000-8100", as its first and last port."""
-    if isinstance(value, tuple) and len(value) == 2:
-        return value
-    parts = [value] if isinstance(value, int) else value.split("-") if isinstance(value, str) else []
-    try:
-        numbers = [int(part) for part in parts if not isinstance(part, bool)]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (1, 2) or not all(1 <= number <= 65535 for number in numbers) or numbers[0] > numbers[-1]:
+    given = value if isinstance(value, tuple) else value.split("-") if isinstance(value, str) else (value,)
+    numbers = [_number(part) for part in given]
+    if len(numbers) not in (1, 2) or not 1 <= numbers[0] <= numbers[-1] <= 65535:
         raise ValueError(f"{value!r} is not a port (1 to 65535) or a range such as '8000-8100'")
     return numbers[0], numbers[-1]
 
@@ -103,13 +112,23 @@ class HostDestination(Destination):
 
     user: Uid = 0
 
+    @model_validator(mode="after")
+    def _no_metadata(self) -> HostDestination:
+        endpoint = metadata_in(self.to) if within(self.to, DENIED) else None
+        if endpoint:
+            raise ValueError(f"to: {self.to} holds the metadata endpoint {endpoint}: name it under metadata instead")
+        return self
+
 
 class Published(Settings):
     """A port that the agent's container listens on and the engine publishes; `sources` may come in."""
 
     port: Annotated[int, Field(ge=1, le=65535)]
     protocol: Literal["tcp", "udp"] = "tcp"
-    sources: list[Range] = Field(default_factory=lambda: [ip_network("0.0.0.0/0"), ip_network("::/0")])
+    sources: list[Range] = Field(
+        default_factory=lambda: [ip_network("0.0.0.0/0"), ip_network("::/0")],
+        min_length=1,
+    )
 
 
 class Service(Settings):
@@ -129,7 +148,9 @@ class AgentSettings(Settings):
     """Which of the host's engines runs it and makes its network; Docker if the host has that."""
 
     allow: list[AgentDestination] = Field(default_factory=list)
-    names: dict[Name, list[Annotated[int, Field(ge=1, le=65535)]]] = Field(default_factory=dict)
+    names: dict[Name, Annotated[list[Annotated[int, Field(ge=1, le=65535)]], Field(min_length=1)]] = Field(
+        default_factory=dict
+    )
     """Host name → ports, reached through the egress proxy on the agent's gateway."""
 
     published: list[Published] = Field(default_factory=list)
@@ -143,6 +164,8 @@ class AgentSettings(Settings):
                 raise ValueError(f"{key}: {network} is not IPv{version}")
             if network is not None and network.prefixlen > longest:
                 raise ValueError(f"{key}: {network} is too small: at most /{longest}")
+            if network is not None and (why := _unfit(network)):
+                raise ValueError(f"{key}: {network} can't be an agent's network: {why}")
         for destination in self.allow:
             inside = within(destination.to, DENIED)
             endpoint = metadata_in(destination.to) if inside else None
@@ -179,13 +202,23 @@ class AgentSettings(Settings):
         return tuple(network[1] for network in self.networks)
 
 
+def _unfit(network: Network) -> str:
+    """Why no agent can have a network; empty when one can. What lies in an agent's own network is not denied to it."""
+    if network.prefixlen < _WIDEST[network.version]:
+        return f"it is wider than /{_WIDEST[network.version]}"
+    if network.is_loopback or network.is_multicast or network.is_link_local or network.is_unspecified:
+        return "it is loopback, multicast or link-local"
+    endpoint = metadata_in(network)
+    return f"it holds the metadata endpoint {endpoint}" if endpoint else ""
+
+
 class EgressSettings(Settings):
     """The whole policy of one host."""
 
     management: list[Range] = Field(min_length=1)
     """Who may open an ssh connection to the host. Whoever runs Bulkhead has to be among them."""
 
-    management_ports: list[Annotated[int, Field(ge=1, le=65535)]] = Field(default_factory=lambda: [22])
+    management_ports: list[Annotated[int, Field(ge=1, le=65535)]] = Field(default_factory=lambda: [22], min_length=1)
     services: list[Service] = Field(default_factory=list)
     resolvers: list[Range] = Field(default_factory=list)
     """Name servers of the host and of the egress proxy, port 53."""
@@ -200,7 +233,7 @@ class EgressSettings(Settings):
     """Endpoints of the catalogue that root on the host may reach, such as `aws` or `azure-wire-server`."""
 
     agents: dict[str, AgentSettings] = Field(default_factory=dict)
-    confirm_seconds: Annotated[int, Field(ge=10, le=3600)] = 60
+    confirm_seconds: Annotated[int, Field(ge=20, le=3600)] = 60
     """Seconds after which a new ruleset that nobody confirmed gives way to the one before."""
 
     probes: list[str] = Field(default_factory=list)
@@ -222,6 +255,11 @@ class EgressSettings(Settings):
                         )
         for name in self.metadata:
             _refuse_unknown_metadata(name)
+        if self.probes and probe_seconds(self) < 1:
+            raise ValueError(
+                f"confirm_seconds: {self.confirm_seconds} seconds are too short for {len(self.probes)} probes; "
+                f"at least {CONNECT_SECONDS + len(self.probes)}"
+            )
         return self
 
 
@@ -263,6 +301,11 @@ def of(host: InventoryHost) -> EgressSettings:
                 f"{host.name}: {KEY}.agents.{name}.engine: {found.agents[name].engine} is not an engine of this host"
             )
     return found
+
+
+def probe_seconds(found: EgressSettings) -> int:
+    """How long each of the operator's probes may take, in seconds, so that all of them end before the timer does."""
+    return (found.confirm_seconds - CONNECT_SECONDS) // max(1, len(found.probes))
 
 
 def engine_of(host: InventoryHost, agent: str) -> str:

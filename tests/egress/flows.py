@@ -35,7 +35,7 @@ POLICY: dict[str, Any] = {
         "beta": {
             "subnet4": "172.30.2.0/24",
             "subnet6": "fd42:2::/64",
-            "published": [{"port": 8080, "sources": ["198.51.100.0/24", "2001:db8:3::/64"]}],
+            "published": [{"port": 8080, "sources": ["198.51.100.0/24", "10.66.0.0/24", "2001:db8:3::/64"]}],
             "metadata": {"eks-pod-identity": "signs its uploads"},
         },
     },
@@ -211,12 +211,15 @@ INTO_THE_HOST = [
     _one("manages it", "world", "tcp", "192.0.2.2", 22, True, "host", bind="198.51.100.1"),
     _one("manages it v6", "world", "tcp", "2001:db8::2", 22, True, "host", bind="2001:db8:3::1"),
     _one("pings it from there", "world", "icmp", "192.0.2.2", 0, True, "host", bind="198.51.100.1"),
+    _one("pings it from elsewhere", "world", "icmp", "192.0.2.2", 0, False, "host", bind="203.0.113.66"),
+    _one("pings it from elsewhere v6", "world", "icmp", "2001:db8::2", 0, False, "host", bind="2001:db8:1::66"),
     _one("asks its exporter", "world", "tcp", "192.0.2.2", 9100, True, "host", bind="198.51.100.9"),
     _one("asks its exporter from elsewhere", "world", "tcp", "192.0.2.2", 9100, False, "host", bind="203.0.113.66"),
     _one("logs in from elsewhere", "world", "tcp", "192.0.2.2", 22, False, "host", bind="203.0.113.66"),
     _one("logs in from elsewhere v6", "world", "tcp", "2001:db8::2", 22, False, "host", bind="2001:db8:1::66"),
     _one("asks the engine", "world", "tcp", "192.0.2.2", 2375, False, "host", bind="198.51.100.1"),
     _one("asks what is published", "world", "tcp", "192.0.2.2", 8080, True, "beta", bind="198.51.100.9"),
+    _one("asks what is published, from within", "world", "tcp", "192.0.2.2", 8080, True, "beta", bind="10.66.0.5"),
     _one("asks what is published v6", "world", "tcp", "2001:db8::2", 8080, True, "beta", bind="2001:db8:3::1"),
     _one(
         "asks what is published from elsewhere", "world", "tcp", "192.0.2.2", 8080, False, "beta", bind="203.0.113.66"

@@ -8,6 +8,7 @@ receiver could have seen; an answer that came back proves both ways.
 from __future__ import annotations
 
 import contextlib
+import encodings.idna  # noqa: F401 (getaddrinfo loads it, which a child of another uid may not be able to)
 import errno
 import json
 import os
@@ -79,8 +80,21 @@ def answered(query: bytes, names: dict[str, list[str]], asked: dict[str, int]) -
     return head + query[12 : at + 5] + record
 
 
+def hear_pings(kinds: socket.AddressFamily) -> None:
+    """Note the payload of every echo request that comes here; the kernel answers it."""
+    protocol = socket.IPPROTO_ICMPV6 if kinds == socket.AF_INET6 else socket.IPPROTO_ICMP
+    with contextlib.suppress(OSError), socket.socket(kinds, socket.SOCK_RAW, protocol) as raw:
+        while True:
+            packet = raw.recv(65536)
+            message = packet if kinds == socket.AF_INET6 else packet[(packet[0] & 15) * 4 :]
+            if message[0] in (8, 128):
+                note(message[8:])
+
+
 def listen(request: dict[str, Any]) -> str:
-    """Serve echoes on TCP and UDP ports of every address, and names on UDP port 53."""
+    """Serve echoes on TCP and UDP ports of every address, and names on UDP port 53; hear pings."""
+    for kinds in (socket.AF_INET, socket.AF_INET6):
+        threading.Thread(target=hear_pings, args=(kinds,), daemon=True).start()
     for port in request.get("tcp", []):
         stream = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=128)
         threading.Thread(target=serve_stream, args=(stream,), daemon=True).start()

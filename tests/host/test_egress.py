@@ -67,7 +67,7 @@ def test_the_loaded_table_is_that_of_the_file(host: Host) -> None:
 
 
 def _lines(listing: str) -> tuple[list[str], list[str]]:
-    """The rules in their order, and all elements of sets in none; without what packets themselves add (`logged`)."""
+    """The rules in their order, and all elements of sets in none; without what packets themselves add (`logged_…`)."""
     rules: list[str] = []
     elements: list[str] = []
     name, inside = "", False
@@ -78,7 +78,7 @@ def _lines(listing: str) -> tuple[list[str], list[str]]:
             inside = True
         if not inside:
             rules.append(line)
-        elif name != "logged":
+        elif not name.startswith("logged_"):
             bare = line.removeprefix("elements = {").removesuffix("}").replace(" . ", ".")
             elements += [f"{name} {element.strip()}" for element in bare.split(",") if element.strip()]
         if inside and line.endswith("}"):

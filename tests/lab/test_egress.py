@@ -23,7 +23,6 @@ SECONDS = 2.0
 
 OPERATIONS = {
     "Load the egress policy",
-    "Confirm the egress policy over a new connection",
     "Load the egress policy at boot",
     "Make the agents' networks in Docker",
     "Install squid",

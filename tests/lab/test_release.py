@@ -188,6 +188,7 @@ def test_upgrade_and_back(converged: Machine, runs: Runs, site: Site) -> None:
         converged.sh("docker rm --force sleeper; docker rmi sleeper; rm -rf /tmp/sleeper /opt/gvisor/" + other)
 
 
+@pytest.mark.long
 def test_tarball_layout(converged: Machine, runs: Runs, site: Site) -> None:
     """A release in the tarball layout is installed by the same code, and verified."""
     other = site.other_release()

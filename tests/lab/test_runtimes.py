@@ -22,6 +22,7 @@ def wanted(runs: Runs) -> dict[str, Any]:
     }
 
 
+@pytest.mark.long
 def test_they_come_and_go(converged: Machine, runs: Runs) -> None:
     """Both are registered and proved with both engines, left alone by a second run, and taken out again."""
     before = converged.sh(FILES)

@@ -54,6 +54,7 @@ CASES = {
         "sed -i '/runtimes.runsc/,$d' /etc/containerd/config.toml && systemctl restart containerd",
         frozenset({"containerd.handler_is_in_effect"}),
         CONTAINERD,
+        long=True,
     ),
     "annotations passed on": Sabotage(
         'sed -i \'s/^  runtime_type = "io.containerd.runsc.v1"/&\\n  pod_annotations = ["dev.gvisor.flag.*"]/\''
@@ -72,6 +73,7 @@ CASES = {
         "sed -i s/--net-raw=false/--net-raw=true/ /etc/docker/daemon.json && systemctl reload docker && sleep 3",
         frozenset({"docker.runtime_arguments"}),
         DOCKER,
+        long=True,
     ),
     "runc in runsc's place": Sabotage(
         'sed -i \'s,"path": "/usr/local/bin/runsc","path": "/usr/bin/runc",; s/"--[^"]*",*//\' /etc/docker/daemon.json'
@@ -112,6 +114,7 @@ def test_exactly_the_matching_checks_fail(converged: Machine, runs: Runs, case: 
     assert mended == predicted
 
 
+@pytest.mark.long
 def test_mended(converged: Machine, runs: Runs) -> None:
     """After all of this the whole verification passes again."""
     assert converged
