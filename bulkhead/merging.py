@@ -87,6 +87,7 @@ def merged(
             source.text,
             runtimes,
             docker.default_runtime(host) if host else None,
+            options=docker.managed(host) if host else daemon.NO_OPTIONS,
             docker=engine_version or daemon.SHIM_VERSION,
             path=source.name,
         )

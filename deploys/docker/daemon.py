@@ -1,16 +1,20 @@
-"""Docker's `daemon.json` with our runtimes in it; every other byte stays as it is. Pure, no I/O."""
+"""Docker's `daemon.json` with our runtimes and options in it; every other byte stays as it is. Pure, no I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from bulkhead.errors import BulkheadError
 from bulkhead.registration import JSON, Record, Setting, apply, in_file
 from bulkhead.runtime import Runtime
+from deploys.docker.options import BASELINE
 
 PATH = "/etc/docker/daemon.json"
 RUNTIMES, DEFAULT = "runtimes", "default-runtime"
+
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 SHIM_VERSION = (23, 0)
 """The first release that can start a containerd shim by itself (Docker Engine 23.0 release notes)."""
@@ -30,11 +34,14 @@ def merge(
     runtimes: Sequence[Runtime],
     default: str | None,
     *,
+    options: Mapping[str, Any] = NO_OPTIONS,
     docker: tuple[int, int] = SHIM_VERSION,
     record: Record | None = None,
     path: str = PATH,
 ) -> tuple[str | None, Record]:
     """`text` (None for no file) with `runtimes` registered and `default` as the default runtime, and the new record.
+
+    `options` are further keys with their values, each as a whole: what the user said there comes back when it goes.
 
     The same text when it already has them, None when there is no file and none is needed. `record` says what an earlier
     merge put in: what of it is not wanted any more goes. `docker` is the daemon's version.
@@ -57,7 +64,7 @@ def merge(
         if default is not None:
             # A default that names what is ours would dangle without us.
             settings.append(Setting((DEFAULT,), default, returns=base.get(DEFAULT) not in [*names, *gone]))
-        return settings
+        return settings + [Setting((key,), value, returns=True) for key, value in options.items()]
 
     with in_file(path):
         merged, updated = apply(JSON, text, wanted, record)
@@ -103,7 +110,11 @@ def needing_restart(before: Mapping[str, Any], after: Mapping[str, Any]) -> list
     ]
 
 
-FLAGS = {RUNTIMES: "--add-runtime", DEFAULT: "--default-runtime"}
+FLAGS = {
+    RUNTIMES: "--add-runtime",
+    DEFAULT: "--default-runtime",
+    **{key: option.flag for key, option in BASELINE.items()},
+}
 """Key → the flag of dockerd that says the same."""
 
 

@@ -42,6 +42,11 @@ def gvisor_host(**data: Any) -> InventoryHost:
     return InventoryHost("agents-1", frozenset({"gvisor_hosts"}), described)
 
 
+def legacy_host(**data: Any) -> InventoryHost:
+    """A host of `legacy_hosts` with Docker and these data."""
+    return InventoryHost("old-1", frozenset({"legacy_hosts"}), {"engines": ["docker"], **data})
+
+
 def sh(script: str | bytes, timeout: float = 30) -> subprocess.CompletedProcess[str]:
     """Feed `script` to a real shell on standard input, as a run does."""
     data = script.encode() if isinstance(script, str) else script
