@@ -16,7 +16,7 @@ import shlex
 import tarfile
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bulkhead.errors import BulkheadError
 
@@ -59,6 +59,8 @@ class FoundFile:
     owner: str
     group: str
     target: str = ""
+    mtime: int = field(default=0, compare=False)
+    """When the content was changed last, in seconds since 1970 by the host's clock."""
 
     @property
     def digest(self) -> str:
@@ -206,6 +208,7 @@ def _file(member: tarfile.TarInfo, content: dict[str, bytes]) -> FoundFile:
         owner=member.uname or str(member.uid),
         group=member.gname or str(member.gid),
         target=member.linkname if member.issym() else "",
+        mtime=int(member.mtime),
     )
 
 

@@ -1,35 +1,42 @@
-"""Register the runtimes with Docker: a reload where that is enough, which the running daemon itself shows."""
+"""Bring runtimes and options into Docker: a reload where that is enough, which the running daemon itself shows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bulkhead import probe, put
 from bulkhead.capability import Capability, register, runtimes_of
 from bulkhead.errors import BulkheadError
 from bulkhead.go_json import compact
-from bulkhead.hosts import announce, converges, run
-from bulkhead.inventory import GVISOR_HOSTS, InventoryHost, allow_running, engines
+from bulkhead.hosts import announce, converges, run, warn
+from bulkhead.inventory import GVISOR_HOSTS, LEGACY_HOSTS, InventoryHost, allow_running, engines
 from bulkhead.look import Look
 from bulkhead.registration import Record, ledger_of
-from bulkhead.runtime import Runtime, to_prove
+from bulkhead.runtime import RUNC, Runtime, to_prove
 from bulkhead.structure import changes
 from bulkhead.templates import render
-from deploys.docker import daemon, facts, settings
+from deploys.docker import agents_slice, daemon, facts, hardened, settings
+from deploys.docker.options import evidence as option_evidence
 
 
 def files(host: InventoryHost) -> dict[str, bytes]:
-    """The daemon's file, as it is made where there is none; where there is one, our settings are merged into it."""
+    """The daemon's file, as it is made where there is none; where there is one, our settings are merged into it.
+
+    On legacy hosts the agents' slice as well; how many cores it gets is only known on the host.
+    """
     runtimes, default = runtimes_of(host, "docker"), settings.default_runtime(host)
-    path = settings.of(host).config_file
-    text, _ = daemon.merge(None, runtimes, default, path=path)
-    return {} if text is None else {path: text.encode()}
+    wanted = settings.of(host)
+    text, _ = daemon.merge(None, runtimes, default, options=settings.managed(host), path=wanted.config_file)
+    made = {} if text is None else {wanted.config_file: text.encode()}
+    if settings.legacy(host) and wanted.uses_slice:
+        made[agents_slice.PATH] = agents_slice.unit(wanted.slice, None)
+    return made
 
 
 CAPABILITY = register(
     Capability(
         name="Docker",
-        groups=frozenset({GVISOR_HOSTS}),
+        groups=frozenset({GVISOR_HOSTS, LEGACY_HOSTS}),
         validate=settings.of,
         needs=facts.needs,
         wanted=lambda host: "docker" in engines(host),
@@ -46,12 +53,15 @@ def deploy(host: InventoryHost, look: Look) -> None:
     path = wanted.config_file
     runtimes = runtimes_of(host, "docker", look)
     default = settings.default_runtime(host)
+    options = settings.managed(host)
     main, recorded = look.files[path], look.files[facts.LEDGER]
     put.refuse_odd(path, main)
     ledger = ledger_of(look, "docker")
     record = ledger.files.get(path, Record())
     before = main.text(path) if main else None
-    merged, updated = daemon.merge(before, runtimes, default, docker=there.version, record=record, path=path)
+    merged, updated = daemon.merge(
+        before, runtimes, default, options=options, docker=there.version, record=record, path=path
+    )
     old, new = daemon.parse(before, path), daemon.parse(merged, path)
     _refuse_command_line(there, path, new)
     registered = ledger.entries(daemon.RUNTIMES)
@@ -61,29 +71,53 @@ def deploy(host: InventoryHost, look: Look) -> None:
         for runtime in runtimes
         if registered.get(runtime.name) != daemon.entry(runtime) or not _has(there, runtime)
     ]
+    restart = daemon.needing_restart(old, new)
+    slice_file = None
+    if settings.legacy(host):
+        hardened.refuse(look, there, wanted, new)
+        for line in hardened.warnings(look, there):
+            warn(line)
+        if hardened.stale(look, there, main, old, hardened.keys(options, record)):
+            restart = restart or ["what its file says"]
+        slice_file = look.files[agents_slice.PATH]
+        if wanted.uses_slice:
+            agents_slice.write(wanted.slice, slice_file, look.outputs["docker.slice"].text)
     after = ledger.after({path: updated})
     file = put.user_file(path, None if merged is None else merged.encode(), main)
-    effective = not file.changes and in_effect(there, runtimes, default, gone)
+    shown = option_evidence(options, new, there.version)
+    effective = (
+        not file.changes
+        and not restart
+        and in_effect(there, runtimes, default, gone)
+        and all(piece in there.info for piece in shown)
+    )
     announce(
         changes(old, new)
         + ([] if effective else ["~ docker is reloaded, and restarted only if a reload is not enough"])
     )
-    pieces = evidence(runtimes, default)
+    pieces = evidence(runtimes, default) + shown
     values = {
         "scratch": put.SCRATCH,
         "socket": facts.SOCKET,
-        "info": facts.INFO,
+        "info": facts.answers(host),
         "containers": facts.api("/containers/json"),
+        "all_containers": facts.api("'/containers/json?all=1'"),
         "container": facts.api('"/containers/$id/json"'),
         "evidence": pieces,
         "absent": traces(runtimes, gone, old.get(daemon.DEFAULT), new.get(daemon.DEFAULT)),
         "fresh": [piece for piece in pieces if piece not in there.info],
         "gone": gone,
-        "proved": [runtime.name for runtime in to_prove(runtimes, changed)],
+        "proved": [runtime.name for runtime in to_prove(runtimes, changed)] or ([RUNC] if options else []),
         "proofs": [runtime.proof for runtime in changed if runtime.proof],
         "allow_running": allow_running(host),
         "allow_restart": wanted.allow_restart,
-        "restart": daemon.needing_restart(old, new),
+        "restart": restart,
+        "what": "what its file says" if options else "the runtimes or the default as configured",
+        "network": any("enable_icc" in piece and piece not in there.info for piece in shown),
+        "moves": "userns-remap" in restart or hardened.moves_data(there, options),
+        "data_root": str(old.get("data-root", "/var/lib/docker")),
+        "invocation": there.invocation,
+        **hardened.stamp_values(options, new),
         **probe.values(look.outputs[probe.ARCHITECTURE.name].text),
     }
     change = put.Change(
@@ -94,9 +128,20 @@ def deploy(host: InventoryHost, look: Look) -> None:
         restore="" if effective else render("docker/restore.sh.j2", **values),
         settled=[after.write(facts.LEDGER, recorded)],
     )
-    names = ", ".join(runtime.name for runtime in runtimes)
-    title = f"Register {names} with Docker" if names else f"Take {', '.join(gone) or 'our runtimes'} out of Docker"
-    run(name=title, script=None if effective and not change.changes else put.script(change))
+    run(
+        name=_title(runtimes, gone, options),
+        script=None if effective and not change.changes else put.script(change),
+    )
+    if settings.legacy(host) and not wanted.uses_slice:
+        agents_slice.remove(slice_file)
+
+
+def _title(runtimes: Sequence[Runtime], gone: Sequence[str], options: Mapping[str, object]) -> str:
+    if runtimes:
+        return f"Register {', '.join(runtime.name for runtime in runtimes)} with Docker"
+    if options:
+        return "Set Docker's options"
+    return f"Take {', '.join(gone) or 'our runtimes'} out of Docker"
 
 
 def _refuse_command_line(there: facts.FoundDocker, path: str, wanted: dict[str, object]) -> None:

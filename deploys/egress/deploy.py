@@ -12,7 +12,10 @@ from bulkhead.hosts import announce, converges, run, warn
 from bulkhead.inventory import GVISOR_HOSTS, LEGACY_HOSTS, InventoryHost
 from bulkhead.look import PATH, Look
 from bulkhead.templates import render, whole
+from deploys.docker import hardened
 from deploys.docker.facts import SOCKET
+from deploys.docker.facts import found as docker_found
+from deploys.docker.settings import managed
 from deploys.egress import facts, networks, proxy, settings
 from deploys.egress.confirm import confirmed
 from deploys.egress.facts import BOOT_FILE, STATE, UNIT
@@ -122,6 +125,9 @@ def agents(host: InventoryHost, look: Look) -> None:
 def _docker_networks(host: InventoryHost, look: Look) -> None:
     wanted = networks.docker(host)
     there = {network["Name"]: network for network in facts.docker_networks(look)}
+    if hardened.moves_data(docker_found(look), managed(host)):
+        # Docker has been given another data directory since the look, and knows none of them any more.
+        there = {}
     for name in wanted.keys() & there.keys():
         if (there[name].get("Labels") or {}).get(networks.LABEL) != name:
             raise BulkheadError(

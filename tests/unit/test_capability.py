@@ -39,9 +39,9 @@ def test_an_engine_that_a_host_has_not_got_is_left_alone(engines: list[str], nam
 
 
 def test_a_legacy_host_gets_nothing_of_gvisor() -> None:
-    host = named("old", "legacy_hosts", "all", egress=EGRESS)
+    host = named("old", "legacy_hosts", "all", engines=["docker"], egress=EGRESS)
     applying = {capability.name for capability in discover() if capability.applies(host)}
-    assert applying == {"leftovers", "hardening", "egress"}
+    assert applying == {"leftovers", "hardening", "egress", "Docker"}
     needs = needs_of(host)
     assert File("/etc/sysctl.d/zz-bulkhead.conf") in needs
     assert not [need for need in needs if isinstance(need, Command) and need.name.startswith("gvisor.")]
@@ -60,7 +60,9 @@ def test_a_look_brings_what_the_host_s_capabilities_need_and_no_more() -> None:
 
 
 def test_a_right_inventory_passes() -> None:
-    check_inventory([gvisor_host(dockerfile="ours"), named("old", "legacy_hosts", "web", egress=EGRESS)])
+    check_inventory(
+        [gvisor_host(dockerfile="ours"), named("old", "legacy_hosts", "web", engines=["docker"], egress=EGRESS)]
+    )
 
 
 def test_everything_wrong_on_every_host_is_said_at_once_and_once() -> None:
@@ -174,7 +176,7 @@ def test_a_default_that_is_unknown(name: str) -> None:
 
 
 def test_the_settings_of_a_legacy_host_are_not_those_of_gvisor() -> None:
-    check_inventory([named("old", "legacy_hosts", gvisor="ours", engines=3, egress=EGRESS)])
+    check_inventory([named("old", "legacy_hosts", gvisor="ours", containerd=3, engines=["docker"], egress=EGRESS)])
 
 
 def test_a_host_in_both_groups_is_refused_before_its_settings_are_read() -> None:

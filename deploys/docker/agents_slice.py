@@ -1,0 +1,62 @@
+"""The systemd slice that caps all agents of a legacy host: its file, and whether it is in force."""
+
+from __future__ import annotations
+
+from bulkhead import put
+from bulkhead.hosts import announce, run
+from bulkhead.look import FoundFile
+from bulkhead.templates import render
+from deploys.docker.options import SLICE
+from deploys.docker.settings import SliceSettings
+
+PATH = f"/etc/systemd/system/{SLICE}"
+
+CPU_SHARE = 90
+"""Percent of all cores that agents get unless the inventory says otherwise."""
+
+STATE = f"systemctl show --property LoadState,NeedDaemonReload {SLICE}; nproc --all"
+"""The command whose answer `in_force` and `cores` read."""
+
+
+def unit(settings: SliceSettings, cores: int | None) -> bytes:
+    """The slice's file on a host of so many cores; without a number the share of the cores stays a comment."""
+    quota = settings.cpu_quota or (f"{CPU_SHARE * cores}%" if cores else None)
+    return render(
+        "docker/agents.slice.j2",
+        memory_max=settings.memory_max,
+        cpu_quota=quota,
+        cpu_share=CPU_SHARE,
+        tasks_max=settings.tasks_max,
+    ).encode()
+
+
+def in_force(answer: str) -> bool:
+    """Whether systemd has read the slice's file as it is; a slice without containers need not be active."""
+    return {"LoadState=loaded", "NeedDaemonReload=no"} <= {*answer.splitlines()}
+
+
+def cores(answer: str) -> int:
+    """How many cores the host has, 1 where it doesn't say."""
+    last = answer.splitlines()[-1:]
+    return int(last[0]) if last and last[0].isdigit() else 1
+
+
+def write(settings: SliceSettings, found: FoundFile | None, answer: str) -> None:
+    """Have the slice in force before anything is put into it: the operation that writes it."""
+    put.refuse_odd(PATH, found)
+    change = put.Change(
+        writes=[put.Write(PATH, unit(settings, cores(answer)), found)],
+        activate=render("docker/slice_start.sh.j2", slice=SLICE),
+        prove=render("docker/slice_prove.sh.j2", slice=SLICE, tasks_max=settings.tasks_max),
+        restore="systemctl daemon-reload",
+    )
+    announce([f"~ {PATH}"] if change.changes else [])
+    settled = not change.changes and in_force(answer)
+    run(name=f"Set the limits of {SLICE}", script=None if settled else put.script(change))
+
+
+def remove(found: FoundFile | None) -> None:
+    """Take the slice away where nothing is put into it any more: containers that are in it stay, without limits."""
+    change = put.Change(writes=[put.Write(PATH, None, found)], activate="systemctl daemon-reload")
+    announce([f"- {PATH}"] if change.changes else [])
+    run(name=f"Remove {SLICE}", script=put.script(change) if change.changes else None)
