@@ -129,19 +129,20 @@ def deploy(host: InventoryHost, look: Look) -> None:
         settled=[after.write(facts.LEDGER, recorded)],
     )
     run(
-        name=_title(runtimes, gone, options),
+        name=_title(host, runtimes, gone, options),
         script=None if effective and not change.changes else put.script(change),
     )
     if settings.legacy(host) and not wanted.uses_slice:
         agents_slice.remove(slice_file)
 
 
-def _title(runtimes: Sequence[Runtime], gone: Sequence[str], options: Mapping[str, object]) -> str:
+def _title(host: InventoryHost, runtimes: Sequence[Runtime], gone: Sequence[str], options: Mapping[str, object]) -> str:
     if runtimes:
         return f"Register {', '.join(runtime.name for runtime in runtimes)} with Docker"
     if options:
         return "Set Docker's options"
-    return f"Take {', '.join(gone) or 'our runtimes'} out of Docker"
+    ours = "our options" if settings.legacy(host) else "our runtimes"
+    return f"Take {', '.join(gone) or ours} out of Docker"
 
 
 def _refuse_command_line(there: facts.FoundDocker, path: str, wanted: dict[str, object]) -> None:
