@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from testinfra.host import Host
 
-from bulkhead.inventory import GVISOR_HOSTS, InventoryHost, engines
+from bulkhead.inventory import GVISOR_HOSTS, LEGACY_HOSTS, InventoryHost, engines
 from tests.host import expectations
 from tests.host.containers import CONTAINERDS, Containerd, ContainerdProbes, DockerProbes
 
@@ -37,6 +37,13 @@ def gvisor_host(described: InventoryHost) -> None:
 
 
 @pytest.fixture(scope="module")
+def legacy_host(described: InventoryHost) -> None:
+    """Skip on hosts of agents that run under gVisor."""
+    if LEGACY_HOSTS not in described.groups:
+        pytest.skip("this is no legacy host: the daemon's options are the operator's own")
+
+
+@pytest.fixture(scope="module")
 def with_gvisor(described: InventoryHost, gvisor_host: None) -> None:  # noqa: ARG001
     """Skip where the inventory wants gVisor to be gone."""
     if not expectations.wanted(described):
@@ -51,7 +58,7 @@ def with_containerd(described: InventoryHost, gvisor_host: None) -> None:  # noq
 
 
 @pytest.fixture(scope="module")
-def with_docker(described: InventoryHost, gvisor_host: None) -> None:  # noqa: ARG001
+def with_docker(described: InventoryHost) -> None:
     """Skip where the inventory doesn't name Docker."""
     if "docker" not in engines(described):
         pytest.skip("docker is not an engine of this host")

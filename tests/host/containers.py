@@ -115,6 +115,13 @@ class DockerProbes(Probes):
         self.run(f"docker run --detach --cap-add=SYSLOG --name={name} {chosen} {self.image} {program}")
         return int(self.run(f"docker inspect --format '{{{{.State.Pid}}}}' {name}"))
 
+    def plain(self, options: str = "") -> tuple[str, int]:
+        """The name and the host's process id of a new container of which nothing is said but `options`."""
+        assert self._image_loaded
+        name = f"{self.name}-plain-{uuid.uuid4().hex[:8]}"
+        self.run(f"docker run --detach --name={name} {options} {self.image} sleep 30000000")
+        return name, int(self.run(f"docker inspect --format '{{{{.State.Pid}}}}' {name}"))
+
     def _inside(self, name: str, program: str) -> str:
         return f"docker exec {name} {program}"
 

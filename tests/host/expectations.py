@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from bulkhead.inventory import InventoryHost
+import json
+from typing import Any
+
+from bulkhead.inventory import GVISOR_HOSTS, InventoryHost
 
 RUNSC = {"release": "/usr/local/bin/runsc", "distribution": "/usr/bin/runsc"}
 
@@ -24,6 +27,41 @@ FLAGS = {
 # Those that runsc before 2026 doesn't know, or with other values, as distributions package it.
 YOUNG_FLAGS = {"allow-packet-socket-write", "allow-suid", "character-device-policy", "host-settings", "overlay2"}
 
+# What hardens Docker's daemon where agents share the host's kernel: CIS Docker Benchmark, chapter 2; Docker's manual.
+DOCKER = {
+    "icc": False,
+    "no-new-privileges": True,
+    "userland-proxy": False,
+    "live-restore": True,
+    "userns-remap": "default",
+    "default-ulimits": {"nofile": (1024, 65536), "nproc": (2048, 2048)},
+    "log-driver": "local",
+    "log-opts": {"max-size": "10m", "max-file": "5"},
+    "cgroup-parent": "bulkhead-agents.slice",
+}
+
+# What may only be said on a host with a reason.
+DOCKER_HAS_NOT = {
+    "hosts": "no TCP socket",
+    "seccomp-profile": "Docker's own",
+    "default-runtime": "runc",
+    "insecure-registries": "none",
+}
+
+
+def docker_overrides(described: InventoryHost) -> dict[str, dict[str, Any]]:
+    """Key of daemon.json → the inventory's own value and the reason."""
+    return dict((described.data.get("docker") or {}).get("options") or {})
+
+
+def docker_override_lines(described: InventoryHost) -> list[str]:
+    """What the inventory says otherwise than the baseline, each as a line with its reason."""
+    return [
+        f"{key} = {'whatever the host says' if said['value'] is None else json.dumps(said['value'])} "
+        f"(baseline {json.dumps(DOCKER[key]) if key in DOCKER else DOCKER_HAS_NOT[key]}): {said['reason']}"
+        for key, said in sorted(docker_overrides(described).items())
+    ]
+
 
 def gvisor(described: InventoryHost) -> dict[str, object]:
     """The inventory's gVisor settings, as written there."""
@@ -42,7 +80,7 @@ def runsc(described: InventoryHost) -> str:
 
 def wanted(described: InventoryHost) -> bool:
     """Whether gVisor is to be on the host at all."""
-    return gvisor(described).get("state", "present") == "present"
+    return GVISOR_HOSTS in described.groups and gvisor(described).get("state", "present") == "present"
 
 
 def profiles(described: InventoryHost) -> dict[str, dict[str, object]]:

@@ -12,7 +12,7 @@ from bulkhead.inventory import InventoryHost
 from tests.host import expectations
 from tests.host.containers import DockerProbes
 
-pytestmark = pytest.mark.usefixtures("with_docker")
+pytestmark = pytest.mark.usefixtures("with_docker", "gvisor_host")
 
 
 @pytest.fixture(scope="module")
