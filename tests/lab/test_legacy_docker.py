@@ -1,0 +1,160 @@
+"""Docker on a host of legacy agents: hardened, proved, left alone by a second run, and given back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from bulkhead.lab import LabState
+from tests.lab.machine import Machine, Runs
+
+SET = "Set Docker's options"
+FILE = "/etc/docker/daemon.json"
+
+# What an operator may have had before: other values, other keys, tabs, no newline at the end.
+STOCK = '{\n\t"log-driver" : "journald",\n\t"icc": true,   "labels": ["rack=7"]\n}'
+
+KEYS = (
+    *("icc", "no-new-privileges", "userland-proxy", "live-restore", "userns-remap", "default-ulimits"),
+    *("log-driver", "log-opts", "cgroup-parent"),
+)
+
+
+class LegacyRuns(Runs):
+    """Runs against the machine of legacy agents."""
+
+    group = "legacy_hosts"
+
+
+def left_alone(*keys: str) -> dict[str, Any]:
+    """The inventory's `docker` that leaves these keys to the host."""
+    return {"options": {key: {"value": None, "reason": "a test"} for key in keys}}
+
+
+@pytest.fixture(scope="module")
+def runs(lab: LabState, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Runs against the machine."""
+    if "legacy" not in lab.machines:
+        pytest.skip("the lab has no machine legacy: bulkhead lab up legacy")
+    return LegacyRuns(lab, tmp_path_factory.mktemp("legacy"))
+
+
+def deploy_over_stock(machine: Machine, runs: Runs) -> None:
+    """Deploy over an operator's file, on a machine from which everything of ours has gone before."""
+    runs.deploy(docker=left_alone(*KEYS)).expect_success()
+    machine.sh(f"cat >{FILE} <<'END'\n{STOCK}\nEND\ntruncate -s -1 {FILE}; systemctl restart docker")
+    runs.deploy().expect_success()
+
+
+@pytest.fixture(scope="module")
+def legacy(lab: LabState, runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """The machine, deployed over an operator's file."""
+    machine = Machine("legacy", lab.machines["legacy"], tmp_path_factory.mktemp("ssh"))
+    try:
+        deploy_over_stock(machine, runs)
+        yield machine
+    finally:
+        machine.close()
+
+
+def test_a_second_run_changes_and_restarts_nothing(legacy: Machine, runs: Runs) -> None:
+    """Neither a file nor a daemon is touched."""
+    before = legacy.pids(), legacy.sh(f"stat --format %Y {FILE}")
+    assert runs.deploy().expect_success().changed == set()
+    assert (legacy.pids(), legacy.sh(f"stat --format %Y {FILE}")) == before
+
+
+def test_it_is_verified(legacy: Machine, runs: Runs) -> None:
+    """Every check of Docker's options passes, none is skipped, and gVisor's are skipped by name."""
+    assert legacy
+    outcomes = runs.verify()
+    own = {name: outcome for name, outcome in outcomes.items() if name.startswith("docker_options.")}
+    # Its tools have to be on the machine, which is not Docker's part.
+    own.pop("docker_options.apparmor")
+    assert set(own.values()) == {"passed"}
+    assert len(own) == 14
+    assert {outcome for name, outcome in outcomes.items() if name.startswith(("docker.", "containerd."))} == {"skipped"}
+
+
+def test_an_edit_elsewhere_in_the_file_restarts_nothing(legacy: Machine, runs: Runs) -> None:
+    """A key that is not ours may change after the daemon started; one of ours may not."""
+    before = legacy.pids()
+    kept = legacy.sh(f"sleep 2; cp -p {FILE} /root/kept.json; sed -i 's/rack=7/rack=8/' {FILE}; sha256sum {FILE}")
+    try:
+        assert runs.deploy().expect_success().changed == set()
+        assert legacy.pids() == before
+        assert legacy.sh(f"sha256sum {FILE}") == kept
+        legacy.sh(f'sed -i \'s/"userland-proxy": false/"userland-proxy": true/\' {FILE}')
+        assert runs.deploy().expect_success().changed == {SET}
+        assert legacy.pids() != before
+        assert legacy.sh(f"sha256sum {FILE}") == kept
+    finally:
+        legacy.sh(f"mv /root/kept.json {FILE}")
+        runs.deploy().expect_success()
+
+
+def test_a_running_agent_is_not_left_with_the_old_network(legacy: Machine, runs: Runs) -> None:
+    """icc takes effect without running containers alone: they are named, and nothing is changed."""
+    legacy.image()
+    legacy.sh("docker run --detach --name agent-9 bulkhead.invalid/test:1 sleep 900")
+    before = legacy.sh(f"cat {FILE}"), legacy.pids()
+    try:
+        refused = runs.deploy(docker={"options": {"icc": {"value": True, "reason": "a test"}}})
+        assert refused.status == 1
+        assert "icc takes effect in a restart of docker without running containers, and there are: agent-9" in (
+            refused.output
+        )
+        moved = runs.deploy(docker=left_alone("userns-remap"))
+        assert moved.status == 1
+        assert "its containers would be out of its sight, as would its images: agent-9" in moved.output
+        assert (legacy.sh(f"cat {FILE}"), legacy.pids()) == before
+        # live-restore: the container outlives a change that needs a restart.
+        runs.deploy(docker=left_alone("userland-proxy")).expect_success()
+        assert legacy.sh("docker inspect --format '{{.State.Running}}' agent-9") == "true"
+    finally:
+        legacy.run("docker rm --force agent-9; docker rmi bulkhead.invalid/test:1")
+        runs.deploy().expect_success()
+    assert legacy.sh(f"cat {FILE}") == before[0]
+
+
+def test_an_option_that_goes_gives_the_operator_s_value_back(legacy: Machine, runs: Runs) -> None:
+    """One alone, with its effect; then all, byte for byte, and the slice with them."""
+    deploy_over_stock(legacy, runs)
+    bridge = "docker network inspect --format '{{index .Options \"com.docker.network.bridge.enable_icc\"}}' bridge"
+    assert legacy.sh(bridge) == "false"
+    assert runs.deploy(docker=left_alone("icc")).expect_success().changed == {SET}
+    assert json.loads(legacy.sh(f"cat {FILE}"))["icc"] is True
+    assert legacy.sh(bridge) == "true"
+    try:
+        gone = runs.deploy(docker=left_alone(*KEYS)).expect_success().changed
+        assert gone == {"Take our options out of Docker", "Remove bulkhead-agents.slice"}
+        assert legacy.sh(f"base64 -w0 {FILE}") == legacy.sh(f"printf %s '{STOCK}' | base64 -w0")
+        assert legacy.sh("docker info --format '{{.LoggingDriver}} {{.LiveRestoreEnabled}}'") == "journald false"
+        assert legacy.run("ls /etc/systemd/system/bulkhead-agents.slice").returncode != 0
+    finally:
+        runs.deploy().expect_success()
+
+
+def test_a_daemon_that_listens_on_tcp_is_refused(legacy: Machine, runs: Runs) -> None:
+    """The message names the place, and nothing is changed."""
+    before = legacy.sh(f"cat {FILE}")
+    legacy.sh(
+        "mkdir -p /etc/systemd/system/docker.service.d\n"
+        "printf '[Service]\\nExecStart=\\nExecStart=/usr/sbin/dockerd -H fd:// -H tcp://127.0.0.1:2375\\n'"
+        " >/etc/systemd/system/docker.service.d/test.conf\n"
+        "systemctl daemon-reload; systemctl restart docker"
+    )
+    try:
+        refused = runs.deploy()
+        assert refused.status == 1
+        assert "docker says tcp://127.0.0.1:2375 (--host in its arguments)" in refused.output
+        assert legacy.sh(f"cat {FILE}") == before
+        assert runs.verify()["docker_options.no_tcp_socket"] == "failed"
+    finally:
+        legacy.sh(
+            "rm -r /etc/systemd/system/docker.service.d/test.conf; systemctl daemon-reload; systemctl restart docker"
+        )
+        runs.deploy().expect_success()
