@@ -75,7 +75,7 @@ def test_it_is_verified(legacy: Machine, runs: Runs) -> None:
     # Its tools have to be on the machine, which is not Docker's part.
     own.pop("docker_options.apparmor")
     assert set(own.values()) == {"passed"}
-    assert len(own) == 14
+    assert len(own) == 13
     assert {outcome for name, outcome in outcomes.items() if name.startswith(("docker.", "containerd."))} == {"skipped"}
 
 
