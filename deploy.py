@@ -20,7 +20,10 @@ egress.deploy()
 # gvisor_hosts: untrusted agents, in gVisor's sandbox.
 gvisor.deploy()
 containerd.deploy()
+
+# Both kinds: the runtimes on the one, a hardened daemon and the agents' slice on the other.
 docker.deploy()
+
 gvisor.remove()
 
 # The networks that the engines make for the agents, and the proxy for names.

@@ -188,7 +188,7 @@ def refuse_wrong(key: str, value: Any) -> None:
     kind = type(BASELINE[key].value)
     if value is None:
         return
-    if type(value) is not kind:
+    if not isinstance(value, kind):
         raise ValueError(f"value: expected {_TYPES[kind]}, found {value!r}")
     if key == "log-opts" and not all(isinstance(one, str) for pair in value.items() for one in pair):
         raise ValueError(f"value: every option of a log driver is a text, found {value!r}")

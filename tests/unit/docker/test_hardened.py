@@ -196,6 +196,13 @@ def test_a_change_that_a_reload_takes_in_restarts_nothing(ran: Run) -> None:
     assert "systemctl reload docker.service" in (ran.scripts[SET] or "")
 
 
+def test_an_edit_of_what_a_reload_takes_in_restarts_nothing(ran: Run) -> None:
+    text, record = merged()
+    edited = text.replace('"live-restore": true', '"live-restore": false')
+    converge(legacy_host(), looked(edited, record, INFO, icc="false", unit=UNIT, started=99, stamp=STALE))
+    assert "systemctl reload docker.service" in (ran.scripts[SET] or "")
+
+
 def test_what_was_taken_out_halfway_needs_a_restart(ran: Run) -> None:
     """The file has lost the option, but the record still holds it: the run was cut off before the restart."""
     after, record = merged(options={"userland-proxy": override(None)})
@@ -388,3 +395,67 @@ def test_containers_of_a_stopped_daemon(tmp_path: Path, directory: str) -> None:
     (tmp_path / "data" / directory).mkdir(parents=True)
     status, error = checked(tmp_path, moves=True, active=False)
     assert (status, f"{directory}/\n" in error) == (1, True)
+
+
+# Proof and undoing, by a real shell
+
+
+def acted(tmp_path: Path, template: str, **values: Any) -> tuple[int, list[str], str]:
+    """Status, what systemctl was told, and the errors of a snippet; the daemon runs as invocation `cafe`."""
+    told = tmp_path / "told"
+    told.write_text("")
+    (tmp_path / "answer").write_text(values.pop("answer", ""))
+    bin_ = tmp_path / "bin"
+    bin_.mkdir(exist_ok=True)
+    (bin_ / "systemctl").write_text(
+        f'#!/bin/sh\ncase $1 in show) echo cafe ;; --quiet) ;; *) echo "$*" >>{told} ;; esac\nexit 0\n'
+    )
+    (bin_ / "sleep").write_text("#!/bin/sh\n")
+    for program in bin_.iterdir():
+        program.chmod(0o755)
+    given = {
+        "info": f"cat {tmp_path}/answer",
+        "containers": f"cat {tmp_path}/answer",
+        "container": "false",
+        "allow_restart": False,
+        "network": True,
+        "restart": ["icc"],
+        "invocation": "beef",
+        "fresh": [],
+        "evidence": [],
+        "absent": [],
+        "proved": [],
+        "what": "what its file says",
+        "stamp": "",
+        "digest": "d1",
+        **values,
+    }
+    script = "f() {\n" + render(template, **given) + "\n}\n( f )\n"
+    environment = {**os.environ, "PATH": f"{bin_}:{os.environ['PATH']}"}
+    done = subprocess.run(["sh"], input=script, capture_output=True, text=True, env=environment)
+    return done.returncode, told.read_text().splitlines(), done.stderr
+
+
+def test_the_process_that_was_proved_is_written_down(tmp_path: Path) -> None:
+    stamp = tmp_path / "stamp"
+    assert acted(tmp_path, "docker/prove.sh.j2", evidence=["x"], answer="no", stamp=stamp)[0] == 1
+    assert not stamp.exists()
+    assert acted(tmp_path, "docker/prove.sh.j2", evidence=["x"], answer="x", stamp=stamp)[0] == 0
+    assert stamp.read_text() == "cafe d1\n"
+
+
+def test_a_daemon_that_started_with_the_new_options_is_restarted_with_the_old(tmp_path: Path) -> None:
+    """live-restore keeps containers, also where icc was what could not be proved."""
+    forget = "reset-failed docker.service"
+    answer = '"LiveRestoreEnabled":true'
+    assert acted(tmp_path, "docker/restore.sh.j2", answer=answer) == (0, [forget, "restart docker.service"], "")
+    assert acted(tmp_path, "docker/restore.sh.j2", invocation="cafe") == (0, [forget], "")
+    status, told, error = acted(tmp_path, "docker/restore.sh.j2", answer=listed("agent-1"))
+    assert (status, told) == (1, [forget])
+    assert error.endswith("docker keeps the new options until it is restarted\n")
+    assert "would kill running containers: agent-1" in error
+
+
+def test_without_options_a_reload_undoes(tmp_path: Path) -> None:
+    status, told, _ = acted(tmp_path, "docker/restore.sh.j2", restart=[], answer="{}")
+    assert (status, told) == (0, ["reset-failed docker.service", "reload docker.service"])
