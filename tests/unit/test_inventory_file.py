@@ -10,7 +10,7 @@ from bulkhead.inventory_file import ROOT, load
 
 INVENTORY = """
 gvisor_hosts = [("agents-1", {"ssh_hostname": "192.0.2.1"}), ("agents-2", {"engines": ["docker"]})]
-legacy_hosts = [("old-1", {"egress": {"management": ["192.0.2.0/24"]}})]
+legacy_hosts = [("old-1", {"engines": ["docker"], "egress": {"management": ["192.0.2.0/24"]}})]
 """
 
 
