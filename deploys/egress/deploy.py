@@ -184,9 +184,7 @@ def _proxy(host: InventoryHost, look: Look) -> None:
     ]
     change = put.Change(
         writes=writes,
-        check="squid -k parse -f \"$candidate_0\" 2>&1 | grep -E 'FATAL|ERROR|WARNING' >&2 && return 1\n:"
-        if wanted
-        else "",
+        check=render("egress/proxy_check.sh.j2") if wanted else "",
         activate=render("egress/proxy.sh.j2", unit=proxy.UNIT, wanted=bool(wanted), port=PROXY_PORT),
     )
     announce([f"~ {write.path}" for write in writes if write.changes])

@@ -64,6 +64,29 @@ def converged(machine: Machine, runs: Runs) -> Machine:
     return machine
 
 
+@pytest.fixture(scope="session")
+def legacy_lab(lab: LabState) -> LabState:
+    """The lab with the machine for legacy agents beside the other one."""
+    assert lab
+    return up(("legacy",))
+
+
+@pytest.fixture(scope="session")
+def legacy(legacy_lab: LabState, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """The machine for legacy agents, as root."""
+    machine = Machine("legacy", legacy_lab.machines["legacy"], tmp_path_factory.mktemp("ssh"))
+    try:
+        yield machine
+    finally:
+        machine.close()
+
+
+@pytest.fixture(scope="session")
+def legacy_runs(legacy_lab: LabState, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Runs against it."""
+    return Runs(legacy_lab, tmp_path_factory.mktemp("inventories"), "legacy")
+
+
 @pytest.fixture
 def site(lab: LabState, tmp_path: Path) -> Iterator[Site]:
     """A release site of the test's own, which the machine can reach."""

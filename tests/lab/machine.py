@@ -21,7 +21,20 @@ TIMEOUT = 400
 """Seconds for anything on the emulated machine; far more than it takes, so that a hang ends as a failure."""
 
 
-TITLES = ("Harden", "Install", "Register", "Take", "Remove", "Load", "Confirm", "Make", "Describe", "Run", "Stop", "Set")
+TITLES = (
+    "Harden",
+    "Install",
+    "Register",
+    "Take",
+    "Remove",
+    "Load",
+    "Confirm",
+    "Make",
+    "Describe",
+    "Run",
+    "Stop",
+    "Set",
+)
 """What the names of the operations begin with."""
 
 VIRSH = ("virsh", "--connect", URI)

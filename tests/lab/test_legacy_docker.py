@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from bulkhead.lab import LabState
 from tests.lab.machine import Machine, Runs
+
+pytestmark = pytest.mark.long
 
 SET = "Set Docker's options"
 FILE = "/etc/docker/daemon.json"
@@ -23,23 +23,9 @@ KEYS = (
 )
 
 
-class LegacyRuns(Runs):
-    """Runs against the machine of legacy agents."""
-
-    group = "legacy_hosts"
-
-
 def left_alone(*keys: str) -> dict[str, Any]:
     """The inventory's `docker` that leaves these keys to the host."""
     return {"options": {key: {"value": None, "reason": "a test"} for key in keys}}
-
-
-@pytest.fixture(scope="module")
-def runs(lab: LabState, tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """Runs against the machine."""
-    if "legacy" not in lab.machines:
-        pytest.skip("the lab has no machine legacy: bulkhead lab up legacy")
-    return LegacyRuns(lab, tmp_path_factory.mktemp("legacy"))
 
 
 def deploy_over_stock(machine: Machine, runs: Runs) -> None:
@@ -50,27 +36,23 @@ def deploy_over_stock(machine: Machine, runs: Runs) -> None:
 
 
 @pytest.fixture(scope="module")
-def legacy(lab: LabState, runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+def hardened(legacy: Machine, legacy_runs: Runs) -> Machine:
     """The machine, deployed over an operator's file."""
-    machine = Machine("legacy", lab.machines["legacy"], tmp_path_factory.mktemp("ssh"))
-    try:
-        deploy_over_stock(machine, runs)
-        yield machine
-    finally:
-        machine.close()
+    deploy_over_stock(legacy, legacy_runs)
+    return legacy
 
 
-def test_a_second_run_changes_and_restarts_nothing(legacy: Machine, runs: Runs) -> None:
+def test_a_second_run_changes_and_restarts_nothing(hardened: Machine, legacy_runs: Runs) -> None:
     """Neither a file nor a daemon is touched."""
-    before = legacy.pids(), legacy.sh(f"stat --format %Y {FILE}")
-    assert runs.deploy().expect_success().changed == set()
-    assert (legacy.pids(), legacy.sh(f"stat --format %Y {FILE}")) == before
+    before = hardened.pids(), hardened.sh(f"stat --format %Y {FILE}")
+    assert legacy_runs.deploy().expect_success().changed == set()
+    assert (hardened.pids(), hardened.sh(f"stat --format %Y {FILE}")) == before
 
 
-def test_it_is_verified(legacy: Machine, runs: Runs) -> None:
+def test_it_is_verified(hardened: Machine, legacy_runs: Runs) -> None:
     """Every check of Docker's options passes, none is skipped, and gVisor's are skipped by name."""
-    assert legacy
-    outcomes = runs.verify()
+    assert hardened
+    outcomes = legacy_runs.verify()
     own = {name: outcome for name, outcome in outcomes.items() if name.startswith("docker_options.")}
     # Its tools have to be on the machine, which is not Docker's part.
     own.pop("docker_options.apparmor")
@@ -79,82 +61,82 @@ def test_it_is_verified(legacy: Machine, runs: Runs) -> None:
     assert {outcome for name, outcome in outcomes.items() if name.startswith(("docker.", "containerd."))} == {"skipped"}
 
 
-def test_an_edit_elsewhere_in_the_file_restarts_nothing(legacy: Machine, runs: Runs) -> None:
+def test_an_edit_elsewhere_in_the_file_restarts_nothing(hardened: Machine, legacy_runs: Runs) -> None:
     """A key that is not ours may change after the daemon started; one of ours may not."""
-    before = legacy.pids()
-    kept = legacy.sh(f"sleep 2; cp -p {FILE} /root/kept.json; sed -i 's/rack=7/rack=8/' {FILE}; sha256sum {FILE}")
+    before = hardened.pids()
+    kept = hardened.sh(f"sleep 2; cp -p {FILE} /root/kept.json; sed -i 's/rack=7/rack=8/' {FILE}; sha256sum {FILE}")
     try:
-        assert runs.deploy().expect_success().changed == set()
-        assert legacy.pids() == before
-        assert legacy.sh(f"sha256sum {FILE}") == kept
-        legacy.sh(f'sed -i \'s/"userland-proxy": false/"userland-proxy": true/\' {FILE}')
-        assert runs.deploy().expect_success().changed == {SET}
-        assert legacy.pids() != before
-        assert legacy.sh(f"sha256sum {FILE}") == kept
+        assert legacy_runs.deploy().expect_success().changed == set()
+        assert hardened.pids() == before
+        assert hardened.sh(f"sha256sum {FILE}") == kept
+        hardened.sh(f'sed -i \'s/"userland-proxy": false/"userland-proxy": true/\' {FILE}')
+        assert legacy_runs.deploy().expect_success().changed == {SET}
+        assert hardened.pids() != before
+        assert hardened.sh(f"sha256sum {FILE}") == kept
     finally:
-        legacy.sh(f"mv /root/kept.json {FILE}")
-        runs.deploy().expect_success()
+        hardened.sh(f"mv /root/kept.json {FILE}")
+        legacy_runs.deploy().expect_success()
 
 
-def test_a_running_agent_is_not_left_with_the_old_network(legacy: Machine, runs: Runs) -> None:
+def test_a_running_agent_is_not_left_with_the_old_network(hardened: Machine, legacy_runs: Runs) -> None:
     """icc takes effect without running containers alone: they are named, and nothing is changed."""
-    legacy.image()
-    legacy.sh("docker run --detach --name agent-9 bulkhead.invalid/test:1 sleep 900")
-    before = legacy.sh(f"cat {FILE}"), legacy.pids()
+    hardened.image()
+    hardened.sh("docker run --detach --name agent-9 bulkhead.invalid/test:1 sleep 900")
+    before = hardened.sh(f"cat {FILE}"), hardened.pids()
     try:
-        refused = runs.deploy(docker={"options": {"icc": {"value": True, "reason": "a test"}}})
+        refused = legacy_runs.deploy(docker={"options": {"icc": {"value": True, "reason": "a test"}}})
         assert refused.status == 1
         assert "icc takes effect in a restart of docker without running containers, and there are: agent-9" in (
             refused.output
         )
-        moved = runs.deploy(docker=left_alone("userns-remap"))
+        moved = legacy_runs.deploy(docker=left_alone("userns-remap"))
         assert moved.status == 1
         assert "its containers would be out of its sight, as would its images: agent-9" in moved.output
-        assert (legacy.sh(f"cat {FILE}"), legacy.pids()) == before
+        assert (hardened.sh(f"cat {FILE}"), hardened.pids()) == before
         # live-restore: the container outlives a change that needs a restart.
-        runs.deploy(docker=left_alone("userland-proxy")).expect_success()
-        assert legacy.sh("docker inspect --format '{{.State.Running}}' agent-9") == "true"
+        legacy_runs.deploy(docker=left_alone("userland-proxy")).expect_success()
+        assert hardened.sh("docker inspect --format '{{.State.Running}}' agent-9") == "true"
     finally:
-        legacy.run("docker rm --force agent-9; docker rmi bulkhead.invalid/test:1")
-        runs.deploy().expect_success()
-    assert legacy.sh(f"cat {FILE}") == before[0]
+        hardened.run("docker rm --force agent-9; docker rmi bulkhead.invalid/test:1")
+        legacy_runs.deploy().expect_success()
+    assert hardened.sh(f"cat {FILE}") == before[0]
 
 
-def test_an_option_that_goes_gives_the_operator_s_value_back(legacy: Machine, runs: Runs) -> None:
+def test_an_option_that_goes_gives_the_operator_s_value_back(hardened: Machine, legacy_runs: Runs) -> None:
     """One alone, with its effect; then all, byte for byte, and the slice with them."""
-    deploy_over_stock(legacy, runs)
+    deploy_over_stock(hardened, legacy_runs)
     bridge = "docker network inspect --format '{{index .Options \"com.docker.network.bridge.enable_icc\"}}' bridge"
-    assert legacy.sh(bridge) == "false"
-    assert runs.deploy(docker=left_alone("icc")).expect_success().changed == {SET}
-    assert json.loads(legacy.sh(f"cat {FILE}"))["icc"] is True
-    assert legacy.sh(bridge) == "true"
+    assert hardened.sh(bridge) == "false"
+    assert legacy_runs.deploy(docker=left_alone("icc")).expect_success().changed == {SET}
+    assert json.loads(hardened.sh(f"cat {FILE}"))["icc"] is True
+    assert hardened.sh(bridge) == "true"
     try:
-        gone = runs.deploy(docker=left_alone(*KEYS)).expect_success().changed
+        gone = legacy_runs.deploy(docker=left_alone(*KEYS)).expect_success().changed
         assert gone == {"Take our options out of Docker", "Remove bulkhead-agents.slice"}
-        assert legacy.sh(f"base64 -w0 {FILE}") == legacy.sh(f"printf %s '{STOCK}' | base64 -w0")
-        assert legacy.sh("docker info --format '{{.LoggingDriver}} {{.LiveRestoreEnabled}}'") == "journald false"
-        assert legacy.run("ls /etc/systemd/system/bulkhead-agents.slice").returncode != 0
+        assert hardened.sh(f"base64 -w0 {FILE}") == hardened.sh(f"printf %s '{STOCK}' | base64 -w0")
+        assert hardened.sh("docker info --format '{{.LoggingDriver}} {{.LiveRestoreEnabled}}'") == "journald false"
+        assert hardened.run("ls /etc/systemd/system/bulkhead-agents.slice").returncode != 0
     finally:
-        runs.deploy().expect_success()
+        legacy_runs.deploy().expect_success()
 
 
-def test_a_daemon_that_listens_on_tcp_is_refused(legacy: Machine, runs: Runs) -> None:
+def test_a_daemon_that_listens_on_tcp_is_refused(hardened: Machine, legacy_runs: Runs) -> None:
     """The message names the place, and nothing is changed."""
-    before = legacy.sh(f"cat {FILE}")
-    legacy.sh(
+    before = hardened.sh(f"cat {FILE}")
+    hardened.sh(
         "mkdir -p /etc/systemd/system/docker.service.d\n"
         "printf '[Service]\\nExecStart=\\nExecStart=/usr/sbin/dockerd -H fd:// -H tcp://127.0.0.1:2375\\n'"
         " >/etc/systemd/system/docker.service.d/test.conf\n"
         "systemctl daemon-reload; systemctl restart docker"
     )
     try:
-        refused = runs.deploy()
+        refused = legacy_runs.deploy()
         assert refused.status == 1
         assert "docker says tcp://127.0.0.1:2375 (--host in its arguments)" in refused.output
-        assert legacy.sh(f"cat {FILE}") == before
-        assert runs.verify()["docker_options.no_tcp_socket"] == "failed"
+        assert hardened.sh(f"cat {FILE}") == before
+        assert legacy_runs.verify()["docker_options.no_tcp_socket"] == "failed"
     finally:
-        legacy.sh(
+        hardened.sh(
             "rm -r /etc/systemd/system/docker.service.d/test.conf; systemctl daemon-reload; systemctl restart docker"
         )
-        runs.deploy().expect_success()
+        legacy_runs.deploy().expect_success()
