@@ -23,6 +23,7 @@ from bulkhead.inventory import (
     InventoryHost,
     allow_running,
     refuse_mixed_groups,
+    refuse_sudo_password,
 )
 from bulkhead.look import Look, Need
 from bulkhead.runtime import RUNC, Runtime
@@ -87,7 +88,7 @@ def check_inventory(hosts: Iterable[InventoryHost]) -> None:
     for host in hosts:
         problems += _misspelled(host)
         applying = [capability.validate for capability in capabilities if capability.groups & host.groups]
-        checks += [partial(validate, host) for validate in (*applying, allow_running)]
+        checks += [partial(validate, host) for validate in (*applying, allow_running, refuse_sudo_password)]
     checks += [partial(capability.across, hosts) for capability in capabilities]
     for check in checks:
         try:

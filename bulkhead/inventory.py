@@ -110,6 +110,20 @@ def allow_running(host: InventoryHost) -> bool:
     return value
 
 
+def refuse_sudo_password(host: InventoryHost) -> None:
+    """Raise BulkheadError where sudo would ask for a password.
+
+    pyinfra answers by a program in /tmp, which hardening makes noexec, and a new egress policy is confirmed over a
+    connection that has nobody to ask.
+    """
+    for key in ("_sudo_password", "_use_sudo_password"):
+        if host.data.get(key):
+            raise BulkheadError(
+                f"{host.name}: {key}: sudo can't be given a password",
+                hint="Let the connecting user use sudo without one, or connect as root.",
+            )
+
+
 def refuse_mixed_groups(hosts: Iterable[InventoryHost]) -> None:
     """A host is a gVisor host or a legacy host, never both: their hardening contradicts (DESIGN, two kinds of host)."""
     mixed = sorted(host.name for host in hosts if {GVISOR_HOSTS, LEGACY_HOSTS} <= host.groups)

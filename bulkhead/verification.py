@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bulkhead.errors import BulkheadError
 from bulkhead.guard import becomes_root
 from bulkhead.inventory import InventoryHost
 from bulkhead.inventory_file import ROOT, load
@@ -138,12 +137,6 @@ def verify(inventory: str, limit: tuple[str, ...] = ()) -> Results:
     Raises BulkheadError when the inventory can't be used or holds no host.
     """
     hosts = load(inventory, limit)
-    for host in hosts:
-        if host.data.get("_sudo_password") or host.data.get("_use_sudo_password"):
-            raise BulkheadError(
-                f"{host.name}: the verification cannot give sudo a password",
-                hint="Let the connecting user use sudo without one, or connect as root.",
-            )
     # What an operator sets for his own pytest must not leave out checks here.
     os.environ.pop("PYTEST_ADDOPTS", None)
     recorder = _Recorder()

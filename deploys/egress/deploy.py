@@ -69,6 +69,7 @@ def deploy(host: InventoryHost, look: Look) -> None:
             "policy and the engines' rules away whenever it is restarted",
             hint="Move your own rules to a unit that only touches its own table, then: systemctl disable nftables",
         )
+    _refuse_broken_host(host, look)
     if there.rolled_back:
         warn("the egress policy of an earlier run was not confirmed and was taken back; this run tries again")
     text = ruleset(host).encode()
@@ -105,12 +106,61 @@ def deploy(host: InventoryHost, look: Look) -> None:
         writes=[write],
         activate=render("egress/boot.sh.j2", unit=UNIT),
         prove=f"systemctl --quiet is-enabled {UNIT} && systemctl --quiet is-active {UNIT}",
+        restore=f"systemctl --quiet disable {UNIT} 2>/dev/null; systemctl daemon-reload" if there.unit is None else "",
         obsolete=[facts.ROLLED_BACK] if there.rolled_back and not changed else [],
     )
     run(
         name="Load the egress policy at boot",
         script=None if settled and not change.changes and not change.obsolete else put.script(change),
     )
+
+
+CLOUDS = {
+    "aliyun": "alibaba",
+    "aws": "aws",
+    "azure": "azure",
+    "gce": "google",
+    "openstack": "openstack",
+    "oracle": "oracle",
+    "scaleway": "scaleway",
+}
+"""What cloud-init calls a cloud → its name in the catalogue (cloud-init, instance metadata, cloud-id)."""
+
+APT_USER, APT_UID = "_apt", 42
+
+
+def _refuse_broken_host(host: InventoryHost, look: Look) -> None:
+    """Raise BulkheadError for what a host needs, and would miss only after its next boot."""
+    wanted = settings.of(host)
+    cloud = CLOUDS.get(look.outputs["egress.cloud"].text.strip())
+    if cloud and cloud not in wanted.metadata:
+        raise BulkheadError(
+            f"cloud-init reads this host's metadata ({cloud}); without it the next boot takes the host for a new one, "
+            "with new ssh host keys",
+            hint=f"Add {cloud!r} to egress.metadata (root alone gets it), or disable cloud-init on the host.",
+        )
+    routers = look.outputs["egress.routers"].text.split()
+    if routers and any(agent.subnet6 for agent in wanted.agents.values()):
+        raise BulkheadError(
+            f"{', '.join(routers)}: the default IPv6 route comes from a router, and the kernel forgets it when it "
+            "begins to forward for the agents",
+            hint="Set net.ipv6.conf.INTERFACE.accept_ra = 2 on the host, or a route of its own; or no subnet6.",
+        )
+    named = {one.user for one in wanted.host}
+    uid = uids(look).get(APT_USER)
+    if uid not in (None, APT_UID) and APT_UID in named and uid not in named:
+        raise BulkheadError(
+            f"apt fetches as {APT_USER}, which has the uid {uid} on this host, and egress.host names {APT_UID}",
+            hint=f"Say user = {uid} for this host.",
+        )
+
+
+def uids(look: Look) -> dict[str, int]:
+    """User → uid, as /etc/passwd has them."""
+    passwd = look.files["/etc/passwd"]
+    lines = passwd.content.decode(errors="replace").splitlines() if passwd else []
+    users = (line.split(":") for line in lines)
+    return {user[0]: int(user[2]) for user in users if len(user) > 2 and user[2].isdigit()}
 
 
 @converges(CAPABILITY)
@@ -162,12 +212,10 @@ def _proxy(host: InventoryHost, look: Look) -> None:
     states = look.outputs["egress.proxy"].text.split()
     installed = look.outputs["egress.squid"].status == 0
     if wanted:
-        passwd = look.files["/etc/passwd"]
-        users = [line.split(":") for line in (passwd.content.decode(errors="replace") if passwd else "").splitlines()]
-        uids = [user[2] for user in users if user[0] == proxy.USER]
-        if uids != [str(PROXY_UID)]:
+        uid = uids(look).get(proxy.USER)
+        if uid != PROXY_UID:
             raise BulkheadError(
-                f"the user {proxy.USER} has the uid {', '.join(uids) or '(none)'}, not {PROXY_UID} as Debian has it",
+                f"the user {proxy.USER} has the uid {uid}, not {PROXY_UID} as on Debian and Ubuntu",
                 hint="The egress policy knows the proxy by that number: restore it (Debian's base-passwd).",
             )
         if installed and look.outputs["egress.squid_service"].text.startswith("enabled"):

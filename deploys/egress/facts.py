@@ -26,6 +26,13 @@ UNIT = "bulkhead-egress.service"
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 
 
+ROUTERS = (
+    "ip -6 route show default proto ra 2>/dev/null | sed -n 's/.* dev \\([^ ]*\\).*/\\1/p' | sort -u |"
+    ' while read -r one; do [ "$(cat "/proc/sys/net/ipv6/conf/$one/accept_ra")" = 2 ] || echo "$one"; done; :'
+)
+"""Interfaces whose default route the kernel learned from a router, and forgets when it begins to forward IPv6."""
+
+
 @dataclass(frozen=True)
 class FoundEgress:
     """The policy that is there: its file, whether the kernel has just that, and what became of the last new one.
@@ -67,6 +74,8 @@ def needs(host: InventoryHost) -> list[Need]:
             f"[ ! -e {BOOT_FILE} ] || unshare --net sh -c 'nft --file {BOOT_FILE} && nft --json list table {TABLE}'",
         ),
         Command("egress.enabled", f"systemctl is-enabled {UNIT} 2>/dev/null; systemctl is-active {UNIT}; :"),
+        Command("egress.cloud", "cat /run/cloud-init/cloud-id 2>/dev/null; :"),
+        Command("egress.routers", ROUTERS),
         Command("egress.stock", "systemctl is-enabled nftables.service 2>/dev/null; :"),
     ]
 

@@ -98,6 +98,9 @@ class Sets:
     shared: list[str]
     """network . protocol . port: what all of the host's own users may reach."""
 
+    kernel: list[str]
+    """network . protocol . ports of what no process sends."""
+
     endpoints: list[str]
     """address . protocol . port: metadata that root may reach."""
 
@@ -189,7 +192,7 @@ def _sets(settings: EgressSettings, agents: dict[str, AgentSettings], version: i
         )
         for source in sources
     ]
-    shared, endpoints, outbound, outbound_pinged = _of_host(settings)
+    shared, endpoints, kernel, outbound, outbound_pinged = _of_host(settings)
     return Sets(
         subnets=[
             f'{network} . "{interface(name)}"'
@@ -213,6 +216,7 @@ def _sets(settings: EgressSettings, agents: dict[str, AgentSettings], version: i
         management=plain(settings.management),
         shared=served(shared),
         endpoints=served(endpoints),
+        kernel=served(kernel),
         outbound=[
             f"{_text(rule.network)} . {rule.key[0]} . {_span(rule.ports)} . {rule.key[1]}"
             for rule in disjoint(outbound, version)
@@ -257,14 +261,18 @@ def _of_agents(
 
 def _of_host(
     settings: EgressSettings,
-) -> tuple[list[Rule[str]], list[Rule[str]], list[Rule[tuple[str, int]]], list[Rule[int]]]:
+) -> tuple[list[Rule[str]], list[Rule[str]], list[Rule[str]], list[Rule[tuple[str, int]]], list[Rule[int]]]:
     shared: list[Rule[str]] = []
     for server in settings.resolvers:
         shared += [Rule(server, (DNS_PORT, DNS_PORT), protocol) for protocol in ("tcp", "udp")]
     shared += [Rule(server, (NTP_PORT, NTP_PORT), "udp") for server in settings.time_servers]
+    kernel: list[Rule[str]] = []
     outbound: list[Rule[tuple[str, int]]] = []
     pinged: list[Rule[int]] = []
     for one in settings.host:
+        if isinstance(one.user, str):
+            kernel += [Rule(one.to, ports, one.protocol) for ports in one.ports]
+            continue
         if one.protocol == "icmp":
             pinged.append(Rule(one.to, (0, 0), one.user))
         outbound += [Rule(one.to, ports, (one.protocol, one.user)) for ports in one.ports]
@@ -273,7 +281,7 @@ def _of_host(
         for name in settings.metadata
         for endpoint in METADATA[name].endpoints
     ]
-    return shared, endpoints, outbound, pinged
+    return shared, endpoints, kernel, outbound, pinged
 
 
 def _rule(endpoint: Endpoint, on: str) -> Rule[tuple[str, str]]:

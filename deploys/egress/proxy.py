@@ -35,6 +35,11 @@ class ProxiedAgent:
     sources: list[str]
     ports: list[tuple[int, list[str]]]
 
+    @property
+    def acl(self) -> str:
+        """Its name in squid's configuration, which is none of squid's own."""
+        return f"agent_{self.name}"
+
 
 def agents(host: InventoryHost) -> list[ProxiedAgent]:
     """The agents that may ask for names."""
@@ -43,13 +48,23 @@ def agents(host: InventoryHost) -> list[ProxiedAgent]:
             name,
             [str(network) for network in agent.networks],
             [
-                (port, sorted(known for known, ports in agent.names.items() if port in ports))
+                (port, distinct([known for known, ports in agent.names.items() if port in ports]))
                 for port in sorted({port for ports in agent.names.values() for port in ports})
             ],
         )
         for name, agent in sorted(settings.of(host).agents.items())
         if agent.names
     ]
+
+
+def distinct(names: list[str]) -> list[str]:
+    """The names that no other one with a dot before it covers; squid refuses a list that says something twice."""
+    wide = [name for name in names if name.startswith(".")]
+    return sorted(
+        name
+        for name in names
+        if not any(other != name and (name.endswith(other) or f".{name}" == other) for other in wide)
+    )
 
 
 def files(host: InventoryHost) -> dict[str, bytes]:

@@ -31,6 +31,10 @@ _WIDEST = {4: 8, 6: 32}
 
 _LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
 _NAME = re.compile(rf"\.?({_LABEL}\.)+{_LABEL}")
+DOCKER_NETWORKS = ("bridge", "default", "host", "none")
+
+KERNEL = "kernel"
+
 _DIGITS = re.compile(r"[0-9]{1,5}")
 _AGENT = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 
@@ -76,10 +80,16 @@ def _name(value: object) -> str:
     return value
 
 
+def _user(value: object) -> object:
+    if value != KERNEL and not (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32 - 1):
+        raise ValueError(f"{value!r} is neither a uid (a number) nor {KERNEL!r}")
+    return value
+
+
 Range = Annotated[Network, BeforeValidator(_network)]
 Ports = Annotated[tuple[int, int], BeforeValidator(_ports)]
 Name = Annotated[str, BeforeValidator(_name)]
-Uid = Annotated[int, Field(ge=0, lt=2**32 - 1)]
+User = Annotated[int | Literal["kernel"], BeforeValidator(_user)]
 
 
 class Destination(Settings):
@@ -108,15 +118,20 @@ class AgentDestination(Destination):
 
 
 class HostDestination(Destination):
-    """A destination of the host itself, for one user by number: an unknown name would fail the whole ruleset."""
+    """A destination of the host itself, for one user by number: an unknown name would fail the whole ruleset.
 
-    user: Uid = 0
+    `kernel` is what no process sends: NFS, iSCSI, WireGuard.
+    """
+
+    user: User = 0
 
     @model_validator(mode="after")
     def _no_metadata(self) -> HostDestination:
         endpoint = metadata_in(self.to) if within(self.to, DENIED) else None
         if endpoint:
             raise ValueError(f"to: {self.to} holds the metadata endpoint {endpoint}: name it under metadata instead")
+        if self.user == KERNEL and self.protocol == "icmp":
+            raise ValueError("user: the kernel sends no echo requests")
         return self
 
 
@@ -277,6 +292,8 @@ def _check_name(agent: str) -> None:
         )
     if not _AGENT.fullmatch(agent):
         raise ValueError(f"agents: {agent!r} is not a name of lower case letters, digits and hyphens")
+    if agent in DOCKER_NETWORKS:
+        raise ValueError(f"agents: {agent!r} is the name of a network that Docker has by itself")
 
 
 def _refuse_unknown_metadata(name: str) -> None:

@@ -53,6 +53,7 @@ def plan(values: Mapping[str, str], look: Look, *, allow_restart: bool) -> area.
     fill = {
         "lacking": lacking,
         "allow_restart": allow_restart,
+        "network": False,
         "docker": docker is not None,
         "info": INFO,
         "containers": api("/containers/json"),

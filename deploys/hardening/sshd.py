@@ -55,6 +55,13 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
     _refuse_before(look.outputs["hardening.sshd.first"].text.split("\n"))
     evidence = [line for name, value in values.items() for line in _evidence(name, value)]
     said = {_normal(line) for line in effective.text.splitlines()}
+    factors = [line for line in said if line.startswith("authenticationmethods ") and "," in line]
+    if factors and values.get("AuthenticationMethods"):
+        raise BulkheadError(
+            f"sshd asks for more than a key ({factors[0]}), and would not any more",
+            hint='Leave it as it is, with the reason: hardening = {"sshd": {"AuthenticationMethods": '
+            '{"value": None, "reason": "…"}}}.',
+        )
     if "strictmodes no" in said and values.get("StrictModes") == "yes":
         raise BulkheadError(
             "sshd runs with StrictModes no: keys in files that others can write to count, and would not any more",

@@ -86,7 +86,7 @@ _SYSCTL = (
     _sysctl("kernel.kptr_restrict", "2", "kernel addresses are what exploits need first", KSPP),
     _sysctl("kernel.dmesg_restrict", "1", "the kernel's messages hold addresses and names of devices", KSPP),
     _sysctl("net.core.bpf_jit_harden", "2", "constants in compiled BPF can't be used to smuggle code in", KSPP),
-    _sysctl("kernel.perf_event_paranoid", "3", "perf was a frequent way into the kernel (3: Debian, Ubuntu)", KSPP),
+    _sysctl("kernel.perf_event_paranoid", "4", "perf was a frequent way into the kernel (Debian: 3, Ubuntu: 4)", KSPP),
     _sysctl("kernel.sysrq", "0", "nobody at a console resets or dumps the kernel", CIS),
     _sysctl("kernel.io_uring_disabled", "2", "the largest source of kernel exploits of late years", KSPP),
     _sysctl("kernel.randomize_va_space", "2", "addresses differ in every process", CIS),

@@ -23,7 +23,7 @@ _EVERYWHERE = {
     "kernel.io_uring_disabled": "2",
     "kernel.kexec_load_disabled": "1",
     "kernel.kptr_restrict": "2",
-    "kernel.perf_event_paranoid": "3",
+    "kernel.perf_event_paranoid": "4",
     "kernel.randomize_va_space": "2",
     "kernel.sysrq": "0",
     "kernel.unprivileged_bpf_disabled": "1",

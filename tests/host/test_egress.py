@@ -18,9 +18,11 @@ NOWHERE = "http://192.0.2.1/"
 
 
 @pytest.fixture(scope="module")
-def policy(described: InventoryHost) -> dict[str, Any]:
+def policy(host: Host, described: InventoryHost) -> dict[str, Any]:
     """The inventory's egress policy."""
     if described.data.get("egress") is None:
+        left = host.run("nft list table inet bulkhead 2>/dev/null").rc == 0
+        assert not left, "the inventory says no egress policy, and one is in force"
         pytest.skip("the inventory says no egress policy for this host: nothing is denied")
     return dict(described.data["egress"])
 
@@ -114,8 +116,15 @@ def test_agents_reach_no_metadata(namespaces: list[AgentNamespace]) -> None:
         assert answer.denied.get("metadata"), answer
 
 
-def test_agents_reach_nothing_that_is_not_named(namespaces: list[AgentNamespace]) -> None:
+def _skip_without_route(host: Host) -> None:
+    """What has no way out of the host comes to no rule."""
+    if host.run("ip route get 192.0.2.1").rc != 0:
+        pytest.skip("the host has no route to anywhere")
+
+
+def test_agents_reach_nothing_that_is_not_named(host: Host, namespaces: list[AgentNamespace]) -> None:
     """A public address that the inventory does not name is refused."""
+    _skip_without_route(host)
     for namespace in namespaces:
         answer = namespace.get(NOWHERE)
         assert answer.refused
@@ -164,6 +173,7 @@ def test_the_proxy_knows_its_names(namespaces: list[AgentNamespace], policy: dic
 @pytest.mark.usefixtures("policy")
 def test_users_reach_no_metadata(host: Host) -> None:
     """An ordinary user of the host gets no instance metadata."""
+    _skip_without_route(host)
     answer = asked(host, "setpriv --reuid=65534 --regid=65534 --clear-groups", METADATA)
     assert answer.refused
     assert answer.denied.get("metadata"), answer

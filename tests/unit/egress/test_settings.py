@@ -457,16 +457,9 @@ def test_how_long_nobody_waits(seconds: object, why: str) -> None:
     assert refused(legacy(confirm_seconds=seconds)) == [f"old: egress.confirm_seconds: {why}"]
 
 
-@pytest.mark.parametrize(
-    ("user", "why"),
-    [
-        (-1, "input should be greater than or equal to 0 (found -1)"),
-        (2**32 - 1, "input should be less than 4294967295 (found 4294967295)"),
-        ("_apt", "input should be a valid integer (found '_apt')"),
-        (True, "input should be a valid integer (found True)"),
-    ],
-)
-def test_a_user_that_is_no_number(user: object, why: str) -> None:
+@pytest.mark.parametrize("user", [-1, 2**32 - 1, "_apt", True])
+def test_a_user_that_is_no_number(user: object) -> None:
+    why = f"{user!r} is neither a uid (a number) nor 'kernel'"
     host = legacy(host=[{"to": "203.0.113.80", "ports": [80], "user": user}])
     assert refused(host) == [f"old: egress.host.0.user: {why}"]
 
