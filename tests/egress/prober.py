@@ -24,6 +24,7 @@ REFUSALS = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EAC
 
 seen: dict[str, int] = {}
 held: dict[str, socket.socket] = {}
+accepted: list[socket.socket] = []
 lock = threading.Lock()
 
 
@@ -38,6 +39,7 @@ def serve_stream(listener: socket.socket) -> None:
     """Echo on every connection."""
 
     def echo(connection: socket.socket) -> None:
+        accepted.append(connection)
         with connection, contextlib.suppress(OSError):
             while data := connection.recv(65536):
                 note(data)
@@ -238,6 +240,8 @@ def hold(request: dict[str, Any]) -> str:
     kind = socket.SOCK_DGRAM if request["kind"] == "udp" else socket.SOCK_STREAM
     opened = socket.socket(family(request["to"]), kind)
     opened.settimeout(request["seconds"])
+    if request.get("bind"):
+        opened.bind((request["bind"], 0))
     opened.connect(destination(request))
     held[request["name"]] = opened
     return exchange(opened, request["token"])
@@ -248,6 +252,21 @@ def use(request: dict[str, Any]) -> str:
     opened = held[request["name"]]
     opened.settimeout(request["seconds"])
     return exchange(opened, request["token"])
+
+
+def push(request: dict[str, Any]) -> str:
+    """Say something unasked on every connection that was accepted here and is open."""
+    for connection in accepted:
+        with contextlib.suppress(OSError):
+            connection.sendall(request["token"].encode())
+    return "pushed"
+
+
+def receive(request: dict[str, Any]) -> str:
+    """Wait for a token on a socket that was kept."""
+    opened = held[request["name"]]
+    opened.settimeout(request["seconds"])
+    return "passed" if opened.recv(65536) == request["token"].encode() else "garbled"
 
 
 def flood(request: dict[str, Any]) -> str:
@@ -302,6 +321,8 @@ OPERATIONS = {
     "proxy": by_proxy,
     "hold": hold,
     "use": use,
+    "push": push,
+    "receive": receive,
     "flood": flood,
     "stream": stream,
     "count": count,

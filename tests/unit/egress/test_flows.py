@@ -142,6 +142,44 @@ def test_a_session_into_the_host_survives(place: World) -> None:
         place.unload()
 
 
+def test_a_session_survives_the_first_policy(place: World) -> None:
+    """Where nobody tracked connections before, the host's next word in an open session goes out all the same."""
+    engine = place.sh("host", "nft list table inet engine")
+    place.sh("host", "nft delete table inet engine")
+    world = place.places["world"]
+    token = uuid.uuid4().hex
+    request = {"to": "192.0.2.2", "port": 22, "bind": "198.51.100.1", "seconds": SECONDS}
+    try:
+        assert world.ask(op="hold", kind="tcp", name=token, token=token, **request) == "passed"
+        place.load(rules())
+        assert place.places["host"].ask(op="push", token=token) == "pushed"
+        assert world.ask(op="receive", name=token, token=token, seconds=SECONDS) == "passed"
+    finally:
+        place.unload()
+        place.load(engine)
+
+
+def test_what_the_kernel_sends_itself_can_be_named(place: World) -> None:
+    """No uid is on what no process sends, such as a tunnel's packets; here VXLAN."""
+    tunnel = "ip link add vx0 type vxlan id 7 remote 203.0.113.66 dstport 4789 dev wan0"
+    if place.sh("host", f"{tunnel} 2>/dev/null && echo made || :") == "":
+        pytest.skip("this kernel has no VXLAN")
+    place.sh("host", "ip address add 10.99.0.1/24 dev vx0; ip link set vx0 up")
+    named = [{"to": "203.0.113.66", "protocol": "udp", "ports": [4789], "user": "kernel"}]
+    ping = [{"to": "10.99.0.2", "protocol": "icmp"}]
+    try:
+        for host, passes in ((ping, False), ([*named, *ping], True)):
+            place.load(rules(host=host))
+            with watched(place, "world", "udp dport 4789") as came:
+                # The question for the neighbour, which comes first, is the kernel's own.
+                place.sh("host", "ip neigh flush dev vx0")
+                ask(place, "host", "icmp", "10.99.0.2", 0)
+                assert came() == passes
+            place.unload()
+    finally:
+        place.sh("host", "ip link delete vx0")
+
+
 def test_reloads_under_load_let_nothing_through(place: World) -> None:
     """Fifty reloads in the middle of a flood: not one forbidden datagram arrives; without the guard they do."""
     alpha, world = place.places["alpha"], place.places["world"]
