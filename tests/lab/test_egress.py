@@ -84,11 +84,18 @@ def test_first_and_second_run(legacy: Machine, legacy_runs: Runs) -> None:
     assert 1 <= log.rpartition(mark)[2].count("COMMAND=") - 1 <= 4
 
 
-DENIED_BY_DOCKER = ("neighbour", "past what is published", "another port of the agent", "other tcp agent")
+DENIED_BY_DOCKER = (
+    "neighbour",
+    "a published port",
+    "past what is published",
+    "another port of the agent",
+    "other tcp agent",
+)
 """Parts of the names of flows that Docker itself denies between its networks, and from outside into them."""
 
-NOT_HERE = ("published v6",)
-"""Flows of which Docker 26 makes something else: it publishes to IPv6 by a process of the host."""
+NOT_HERE = ("published v6", "3128", "other tcp allowed v6", "other icmp allowed v6")
+"""Flows of which Docker 26 makes something else (it publishes to IPv6 by a process of the host), those to the
+proxy, which does not echo and has a test of its own, and IPv6 on Docker's default network, which has none."""
 
 
 def test_flows_of_real_containers(world: GuestWorld, guarded: Machine) -> None:
@@ -113,6 +120,7 @@ def result(world: GuestWorld, flow: Flow) -> str:
     return "passed" if said == "garbled" else said
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["systemctl restart docker", "docker network create extra && docker network rm extra"])
 def test_the_engine_does_not_undo_it(world: GuestWorld, guarded: Machine, what: str) -> None:
     """After Docker has written its rules anew the same flows are denied and allowed."""
@@ -150,6 +158,7 @@ def test_names_through_the_proxy(world: GuestWorld, agent: str, name: str, port:
     assert world.places[agent].ask(token=uuid.uuid4().hex, **request) == expected
 
 
+@pytest.mark.long
 def test_a_name_that_rebinds(world: GuestWorld) -> None:
     """A name that leads to a public and then to a private address never reaches the private one."""
     request = {"op": "proxy", "to": "172.30.1.1", "port": 3128, "name": "rebinding.example.com", "name_port": 443}
@@ -158,8 +167,9 @@ def test_a_name_that_rebinds(world: GuestWorld) -> None:
         said = world.places["alpha"].ask(token=token, seconds=15, **request)
         assert said in ("passed", "refused 403", "refused 503"), said
         time.sleep(1.5)
-    names = world.machine.sh("cat /var/log/bulkhead-proxy/alpha.log")
-    assert "10.66.0.5" not in names
+    log = world.machine.sh("grep rebinding /var/log/bulkhead-proxy/alpha.log").splitlines()
+    assert len(log) == 4
+    assert not any(line.endswith(" 10.66.0.5") for line in log)
 
 
 def test_a_ruleset_that_locks_out_is_taken_back(guarded: Machine, legacy_runs: Runs) -> None:
@@ -175,6 +185,7 @@ def test_a_ruleset_that_locks_out_is_taken_back(guarded: Machine, legacy_runs: R
     assert "was not confirmed and was taken back" in again.output
 
 
+@pytest.mark.long
 def test_a_probe_that_fails_takes_it_back(guarded: Machine, legacy_runs: Runs) -> None:
     """The operator's own probe decides too, and the message names it."""
     failed = legacy_runs.deploy(**policy(legacy_runs, probes=["test -e /no/such/file"], time_servers=[]))
@@ -184,6 +195,7 @@ def test_a_probe_that_fails_takes_it_back(guarded: Machine, legacy_runs: Runs) -
     legacy_runs.deploy(**policy(legacy_runs)).expect_success()
 
 
+@pytest.mark.long
 def test_a_controller_that_vanishes(guarded: Machine, legacy_runs: Runs) -> None:
     """Killed between loading and confirming, with a ruleset that locks everybody out: the host helps itself."""
     run = subprocess.Popen(
@@ -206,6 +218,7 @@ def test_a_controller_that_vanishes(guarded: Machine, legacy_runs: Runs) -> None
     assert "was not confirmed and was taken back" in again.output
 
 
+@pytest.mark.long
 def test_no_engine_without_it(guarded: Machine) -> None:
     """With a policy that can't be loaded the engines stay down; with it they come up again."""
     guarded.sh("cp -p /etc/bulkhead/egress.nft /root/egress.nft; echo nonsense >>/etc/bulkhead/egress.nft; sync")
@@ -220,6 +233,7 @@ def test_no_engine_without_it(guarded: Machine) -> None:
     assert guarded.sh("systemctl is-active docker") == "active"
 
 
+@pytest.mark.long
 def test_in_force_before_the_first_container(guarded: Machine) -> None:
     """After a hard reset it is loaded before the network and before an engine runs a container."""
     guarded.image()
