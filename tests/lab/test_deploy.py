@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import uuid
 
+import pytest
+
 from tests.lab.machine import Machine, Runs
 
 REGISTER = {"Register runsc with containerd", "Register runsc with Docker"}
@@ -53,6 +55,7 @@ def test_first_run_is_predicted(converged: Machine, runs: Runs) -> None:
     assert runs.deploy("--dry").expect_success().predicted == set()
 
 
+@pytest.mark.long
 def test_a_host_gets_only_its_engines(converged: Machine, runs: Runs) -> None:
     """A host with Docker alone gets nothing of containerd's, and its verification says what it skipped."""
     converged.sh(

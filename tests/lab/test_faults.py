@@ -1,7 +1,7 @@
 """Whatever dies in the middle: the files are the old or the new ones, and a plain run afterwards converges.
 
 Twenty faults: the controller killed at twelve moments, the machine reset at four, a full disk and a daemon that refuses
-for each engine. `make test` tries one of a kind, `make test-long` the others.
+for each engine.
 """
 
 from __future__ import annotations
@@ -16,17 +16,14 @@ import pytest
 from bulkhead.inventory_file import ROOT
 from tests.lab.machine import Machine, Runs
 
+pytestmark = pytest.mark.long
+
 # Seconds after the start at which the controller is killed: from before the connection to the last proof.
 KILLED_AFTER = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 11.0, 14.0, 18.0, 24.0)
 RESET_AFTER = (3.0, 6.0, 10.0, 16.0)
 
 USERS = "# by hand\noom_score = -7\n"
 """What must be there after every fault."""
-
-
-def some(values: tuple[float, ...], normal: tuple[float, ...]) -> list[Any]:
-    """All values as parameters; those that are not in `normal` only in the long run."""
-    return [pytest.param(value, marks=[] if value in normal else [pytest.mark.long]) for value in values]
 
 
 def wanted(runs: Runs, number: float) -> dict[str, Any]:
@@ -77,7 +74,7 @@ def users(converged: Machine, runs: Runs) -> Iterator[Machine]:
         runs.deploy().expect_success()
 
 
-@pytest.mark.parametrize("seconds", some(KILLED_AFTER, (6.0,)))
+@pytest.mark.parametrize("seconds", KILLED_AFTER)
 def test_a_killed_controller(users: Machine, runs: Runs, seconds: float) -> None:
     """`kill -9` of the controller: what runs on the host ends well or leaves everything as it was."""
     run = start(runs, **wanted(runs, seconds))
@@ -91,7 +88,7 @@ def test_a_killed_controller(users: Machine, runs: Runs, seconds: float) -> None
     assert users.run("ls -Ad /etc/*/.bulkhead.* /var/lib/bulkhead/tmp.*").stdout == ""
 
 
-@pytest.mark.parametrize("seconds", some(RESET_AFTER, ()))
+@pytest.mark.parametrize("seconds", RESET_AFTER)
 def test_a_machine_that_is_reset(users: Machine, runs: Runs, seconds: float) -> None:
     """A hard reset in the middle of a run: the machine comes up with whole files, and a plain run converges."""
     run = start(runs, **wanted(runs, 50 + seconds))
@@ -107,7 +104,7 @@ def test_a_machine_that_is_reset(users: Machine, runs: Runs, seconds: float) -> 
     assert users.run("ls -Ad /etc/*/.bulkhead.*").stdout == ""
 
 
-@pytest.mark.parametrize("directory", ["/etc/containerd", pytest.param("/etc/docker", marks=pytest.mark.long)])
+@pytest.mark.parametrize("directory", ["/etc/containerd", "/etc/docker"])
 def test_a_full_disk(users: Machine, runs: Runs, directory: str) -> None:
     """No space for the new file: it is said, and the old one stays."""
     engine = directory.rpartition("/")[2]
@@ -128,7 +125,7 @@ def test_a_full_disk(users: Machine, runs: Runs, directory: str) -> None:
     assert runs.deploy().expect_success().changed == set()
 
 
-@pytest.mark.parametrize("engine", [pytest.param("containerd", marks=pytest.mark.long), "docker"])
+@pytest.mark.parametrize("engine", ["containerd", "docker"])
 def test_a_daemon_that_refuses(users: Machine, runs: Runs, engine: str) -> None:
     """A daemon that does not start with the candidate gets its previous file back and runs again."""
     main = {"containerd": "/etc/containerd/config.toml", "docker": "/etc/docker/daemon.json"}[engine]

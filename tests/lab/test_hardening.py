@@ -11,6 +11,8 @@ import pytest
 
 from tests.lab.machine import Machine, Runs
 
+pytestmark = pytest.mark.long
+
 OPERATIONS = {
     "Harden core dumps",
     "Harden the kernel (sysctl)",

@@ -117,6 +117,7 @@ def test_refused(
     assert converged.run("test -e /root/escaped").returncode == 1
 
 
+@pytest.mark.long
 def test_debian_13s_own_package_is_refused(converged: Machine, runs: Runs) -> None:
     """Debian 13's runsc starts no sandbox on Debian 13's kernel: it is tried out before it is installed."""
     before = converged.sh(INSTALLED)
@@ -127,6 +128,7 @@ def test_debian_13s_own_package_is_refused(converged: Machine, runs: Runs) -> No
     assert converged.run("dpkg-query -W runsc").returncode == 1
 
 
+@pytest.mark.long
 def test_an_installed_package_that_starts_nothing_is_refused(converged: Machine, runs: Runs) -> None:
     """The same package, when it is there already, does not become Docker's runtime either."""
     converged.sh("DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install runsc >/dev/null")

@@ -39,6 +39,7 @@ def from_stock(converged: Machine, runs: Runs) -> Iterator[Machine]:
         runs.deploy().expect_success()
 
 
+@pytest.mark.long
 def test_nothing_of_ours_is_left(from_stock: Machine, runs: Runs) -> None:
     """A running sandbox is named and keeps everything in place; without it the files are again what they were."""
     machine = from_stock
