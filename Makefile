@@ -4,7 +4,7 @@
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: venv ## from nothing to a verified gVisor host, on a throwaway virtual machine
+demo: venv ## from nothing to a verified host of each kind, on throwaway virtual machines
 	@.venv/bin/bulkhead demo
 
 test: lint ## every test: unit tests, then the lab end to end

@@ -109,7 +109,7 @@ def render(inventory: str, host: str, file: str | None) -> None:
 
 @main.command()
 def demo() -> None:
-    """From nothing to a verified gVisor host, on a throwaway virtual machine."""
+    """From nothing to a verified host of each kind, on throwaway virtual machines."""
     from bulkhead.demo import demo as run
 
     sys.exit(run())
