@@ -1,9 +1,9 @@
 """Egress: what agents and the host may reach, denied by default and enforced by one nftables table.
 
 `settings` is the inventory's part, `ranges` the denied ranges and the metadata endpoints, `policy` makes sets of them
-and `ruleset` the file; `live` compares it with the kernel's table, `facts` says what is read from a host, `confirm` is
-the half of commit-confirm on the controller. `networks` describes a bridge for each agent and `proxy` the way to names.
-`deploy` holds the operations.
+and `ruleset` the file; `live` compares it with the kernel's table, `facts` says what is read from a host, `omissions`
+refuses what a host would miss, `confirm` is the half of commit-confirm on the controller, `networks` describes a bridge
+for each agent and `proxy` the way to names. `deploy` holds the operations.
 """
 
 from deploys.egress.deploy import agents, deploy

@@ -16,7 +16,7 @@ from deploys.docker import hardened
 from deploys.docker.facts import SOCKET
 from deploys.docker.facts import found as docker_found
 from deploys.docker.settings import managed
-from deploys.egress import facts, networks, proxy, settings
+from deploys.egress import facts, networks, omissions, proxy, settings
 from deploys.egress.confirm import confirmed
 from deploys.egress.facts import BOOT_FILE, STATE, UNIT
 from deploys.egress.policy import PROXY_PORT, PROXY_UID
@@ -69,7 +69,7 @@ def deploy(host: InventoryHost, look: Look) -> None:
             "policy and the engines' rules away whenever it is restarted",
             hint="Move your own rules to a unit that only touches its own table, then: systemctl disable nftables",
         )
-    _refuse_broken_host(host, look)
+    omissions.refuse(host, look)
     if there.rolled_back:
         warn("the egress policy of an earlier run was not confirmed and was taken back; this run tries again")
     text = ruleset(host).encode()
@@ -113,54 +113,6 @@ def deploy(host: InventoryHost, look: Look) -> None:
         name="Load the egress policy at boot",
         script=None if settled and not change.changes and not change.obsolete else put.script(change),
     )
-
-
-CLOUDS = {
-    "aliyun": "alibaba",
-    "aws": "aws",
-    "azure": "azure",
-    "gce": "google",
-    "openstack": "openstack",
-    "oracle": "oracle",
-    "scaleway": "scaleway",
-}
-"""What cloud-init calls a cloud → its name in the catalogue (cloud-init, instance metadata, cloud-id)."""
-
-APT_USER, APT_UID = "_apt", 42
-
-
-def _refuse_broken_host(host: InventoryHost, look: Look) -> None:
-    """Raise BulkheadError for what a host needs, and would miss only after its next boot."""
-    wanted = settings.of(host)
-    cloud = CLOUDS.get(look.outputs["egress.cloud"].text.strip())
-    if cloud and cloud not in wanted.metadata:
-        raise BulkheadError(
-            f"cloud-init reads this host's metadata ({cloud}); without it the next boot takes the host for a new one, "
-            "with new ssh host keys",
-            hint=f"Add {cloud!r} to egress.metadata (root alone gets it), or disable cloud-init on the host.",
-        )
-    routers = look.outputs["egress.routers"].text.split()
-    if routers and any(agent.subnet6 for agent in wanted.agents.values()):
-        raise BulkheadError(
-            f"{', '.join(routers)}: the default IPv6 route comes from a router, and the kernel forgets it when it "
-            "begins to forward for the agents",
-            hint="Set net.ipv6.conf.INTERFACE.accept_ra = 2 on the host, or a route of its own; or no subnet6.",
-        )
-    named = {one.user for one in wanted.host}
-    uid = uids(look).get(APT_USER)
-    if uid not in (None, APT_UID) and APT_UID in named and uid not in named:
-        raise BulkheadError(
-            f"apt fetches as {APT_USER}, which has the uid {uid} on this host, and egress.host names {APT_UID}",
-            hint=f"Say user = {uid} for this host.",
-        )
-
-
-def uids(look: Look) -> dict[str, int]:
-    """User → uid, as /etc/passwd has them."""
-    passwd = look.files["/etc/passwd"]
-    lines = passwd.content.decode(errors="replace").splitlines() if passwd else []
-    users = (line.split(":") for line in lines)
-    return {user[0]: int(user[2]) for user in users if len(user) > 2 and user[2].isdigit()}
 
 
 @converges(CAPABILITY)
@@ -212,7 +164,7 @@ def _proxy(host: InventoryHost, look: Look) -> None:
     states = look.outputs["egress.proxy"].text.split()
     installed = look.outputs["egress.squid"].status == 0
     if wanted:
-        uid = uids(look).get(proxy.USER)
+        uid = omissions.uids(look).get(proxy.USER)
         if uid != PROXY_UID:
             raise BulkheadError(
                 f"the user {proxy.USER} has the uid {uid}, not {PROXY_UID} as on Debian and Ubuntu",

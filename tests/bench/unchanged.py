@@ -38,7 +38,7 @@ def main() -> None:
     machine = lab.machines["gvisor"]
     directory = paths.LAB / "bench"
     directory.mkdir(parents=True, exist_ok=True)
-    bulkhead = [sys.executable, "-m", "pyinfra", "-y", "inventories/lab.py", "deploy.py"]
+    bulkhead = [sys.executable, "-m", "pyinfra", "-y", "--limit", "gvisor", "inventories/lab.py", "deploy.py"]
     # Starting Python and connecting, and nothing else: what is left of a run is what Bulkhead itself takes.
     connect = [*bulkhead[:-1], str(Path(__file__).parent / "nothing.py")]
     with steps("Deploy") as step:
