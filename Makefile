@@ -8,7 +8,8 @@ demo: venv ## from nothing to a verified host of each kind, on throwaway virtual
 	@.venv/bin/bulkhead demo
 
 test: lint ## every test: unit tests, then the lab end to end
-	@.venv/bin/pytest -n 2 --dist loadgroup tests/unit tests/lab
+	@.venv/bin/pytest -n 2 --dist loadfile tests/unit
+	@.venv/bin/pytest tests/lab
 
 test-long: venv ## the tests that take long
 	@.venv/bin/pytest -m long tests/unit tests/lab

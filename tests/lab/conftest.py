@@ -13,13 +13,6 @@ from tests.lab.machine import Machine, Runs
 from tests.lab.site import Site
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The lab is one: its tests run one after the other, also where others run beside them (pytest-xdist)."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("machine"))
-
-
 @pytest.fixture(scope="session")
 def lab() -> Iterator[LabState]:
     """The lab, up and running; taken down afterwards if it wasn't up before."""

@@ -22,9 +22,6 @@ from tests.egress.flows import DENIED_TO_AGENTS, FLOWS, POLICY, Flow
 from tests.egress.outcome import outcome
 from tests.egress.world import World, world
 
-# They install packages where some are missing, as the lab does.
-pytestmark = pytest.mark.xdist_group("machine")
-
 SECONDS = 3.0
 """How long an answer may take before it counts as none, on a machine that is busy with other tests."""
 
