@@ -70,8 +70,6 @@ def deploy(host: InventoryHost, look: Look) -> None:
             hint="Move your own rules to a unit that only touches its own table, then: systemctl disable nftables",
         )
     omissions.refuse(host, look)
-    if there.rolled_back:
-        warn("the egress policy of an earlier run was not confirmed and was taken back; this run tries again")
     text = ruleset(host).encode()
     digest = hashlib.sha256(text).hexdigest()
     kept = there.boot is not None and there.boot.content == text
@@ -86,6 +84,9 @@ def deploy(host: InventoryHost, look: Look) -> None:
         "path": PATH,
     }
     changed = not (kept and there.loaded)
+    if there.rolled_back:
+        now = "this run tries again" if changed else "the one before is in force, and wanted"
+        warn(f"the egress policy of an earlier run was not confirmed and was taken back; {now}")
     announce([] if not changed else [f"~ {TABLE}: {'the kernel has another one' if kept else 'new policy'}"])
     run(name="Install nftables", script=None if there.nft else put.installation(["nftables"]))
     load = render(
