@@ -44,6 +44,15 @@ def policy(runs: Runs, **changes: Any) -> dict[str, Any]:
     }
 
 
+AS_NEW = (
+    "systemctl disable --now bulkhead-proxy; systemctl disable bulkhead-egress; systemctl unmask nftables\n"
+    "rm -rf /etc/bulkhead /etc/systemd/system/bulkhead-egress.service /etc/systemd/system/bulkhead-proxy.service"
+    " /etc/squid/bulkhead.conf /etc/logrotate.d/bulkhead-proxy; systemctl daemon-reload\n"
+    "docker network rm alpha beta; nft delete table inet bulkhead"
+)
+"""Takes away what an earlier run, such as the demo's, has made."""
+
+
 def of_egress(operations: set[str]) -> set[str]:
     """Those that are not of hardening or of Docker's own options."""
     return {name for name in operations if not name.startswith(("Harden", "Set", "Install auditd"))}
@@ -70,9 +79,11 @@ def world(guarded: Machine) -> Iterator[GuestWorld]:
 
 def test_first_and_second_run(legacy: Machine, legacy_runs: Runs) -> None:
     """The lab's own policy: all of it is predicted, done, verified, and left alone by the second run."""
+    legacy.run(AS_NEW)
+    there = {"Install squid"} if legacy.run("command -v squid").returncode == 0 else set()
     dry = legacy_runs.deploy("--dry").expect_success()
     assert legacy.run("nft list table inet bulkhead").returncode != 0
-    assert of_egress(dry.predicted) == OPERATIONS
+    assert of_egress(dry.predicted) == OPERATIONS - there
     assert legacy_runs.deploy().expect_success().changed == dry.predicted
     # A way out, as other hosts have one: what has none comes to no rule.
     legacy.sh("ip link add out type dummy; ip link set out up; ip route add default dev out")
