@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 
 import pytest
 
-needs_nft = pytest.mark.skipif(
-    os.geteuid() != 0 or not shutil.which("nft") or not shutil.which("unshare"),
-    reason="nft in a network namespace needs root, nftables and util-linux",
-)
+needs_nft = pytest.mark.usefixtures("nftables")
 
 
 def nft(script: str, *rulesets: str) -> subprocess.CompletedProcess[str]:

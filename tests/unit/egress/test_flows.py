@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import uuid
@@ -12,10 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkhead.errors import BulkheadError
 from bulkhead.inventory import InventoryHost
-from bulkhead.lab import packages
-from bulkhead.progress import Steps
 from deploys.egress.ruleset import ruleset
 from tests.egress import prober
 from tests.egress.flows import DENIED_TO_AGENTS, FLOWS, POLICY, Flow
@@ -27,15 +23,8 @@ SECONDS = 3.0
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """The namespaces; skipped by name where there may be none."""
-    if os.geteuid() != 0:
-        pytest.skip("network namespaces need root")
-    try:
-        with Steps(tmp_path_factory.mktemp("logs"))("Check the Debian packages") as step:
-            packages.ensure(packages.codename(Path("/etc/os-release").read_text()), step)
-    except BulkheadError as error:
-        pytest.skip(error.message)
+def place(nftables: None) -> Iterator[World]:  # noqa: ARG001
+    """The namespaces."""
     with world() as made:
         yield made
 

@@ -1,0 +1,29 @@
+"""nftables for the tests that need the real one: installed like the lab's own packages, where it is missing."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from bulkhead.errors import BulkheadError
+from bulkhead.lab import packages
+from bulkhead.progress import Steps
+
+
+@pytest.fixture(scope="session")
+def nftables(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Skip by name where there may be no network namespace, or no nft."""
+    if os.geteuid() != 0:
+        pytest.skip("network namespaces need root")
+    # Tests run in several processes, and apt in one at a time.
+    with (Path(tempfile.gettempdir()) / "bulkhead-packages.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            with Steps(tmp_path_factory.mktemp("logs"))("Check the Debian packages") as step:
+                packages.ensure(packages.codename(Path("/etc/os-release").read_text()), step)
+        except BulkheadError as error:
+            pytest.skip(error.message)
