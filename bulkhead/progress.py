@@ -82,7 +82,9 @@ def run(
         output = source.read().decode(errors="replace")
     if status != 0:
         reason = f"exit status {status}" if isinstance(status, int) else status
-        tail = "\n".join("    " + line for line in settled(output)[-TAIL_LINES:])
+        # Vagrant's last words are the frames of a Ruby traceback, and the reason stands above them.
+        telling = [line for line in settled(output) if not line.startswith("\tfrom ")]
+        tail = "\n".join("    " + line for line in telling[-TAIL_LINES:])
         raise BulkheadError(
             f"this command failed ({reason}): {shown}" + (f"\n{tail}" if tail else ""),
             hint=" ".join(part for part in (hint, f"Log: {log}") if part),

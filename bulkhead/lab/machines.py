@@ -79,18 +79,21 @@ def add_box(recipe: Recipe, box: Path, step: Step) -> None:
     if not (folder / "box.img").exists():
         step.note("handing the box to Vagrant")
         _vagrant(step, "box", "add", "--force", "--name", recipe.name, str(box))
-    in_use = bool(libvirt.domains())
+    # A machine that is switched off, perhaps another checkout's, is made anew where its box has changed.
+    domains = libvirt.domains()
+    in_use = any(domains.get(Machine(name, "").domain, "shut off") != "shut off" for name in NAMES)
+    volumes = libvirt.volumes()
     image_size = (folder / "box.img").stat().st_size
-    for volume in libvirt.volumes():
+    for volume in volumes:
         if in_use or not volume.startswith(f"{recipe.suite}-"):
             continue
         # Vagrant takes a volume by its name, also one whose upload was interrupted.
         partial = f"{recipe.name}_vagrant_box_image" in volume and libvirt.volume_size(volume) != image_size
         if partial or not volume.startswith(recipe.name):
             libvirt.delete_volume(volume)
-    if not in_use:
-        libvirt.upload_volume(kernel_volume(recipe.name), folder / "vmlinuz", step)
-        libvirt.upload_volume(initrd_volume(recipe.name), folder / "initrd.img", step)
+    for volume, file in ((kernel_volume(recipe.name), "vmlinuz"), (initrd_volume(recipe.name), "initrd.img")):
+        if not in_use or volume not in volumes:
+            libvirt.upload_volume(volume, folder / file, step)
     for old in (_home() / "boxes").glob(f"{recipe.suite}-*"):
         if old.name != recipe.name:
             _vagrant(step, "box", "remove", "--force", "--all", old.name)

@@ -44,6 +44,14 @@ def test_a_failing_command_names_itself_its_status_its_output_and_its_log(steps:
     assert shown(steps).splitlines()[-1].startswith("Build the box: failed 0.")
 
 
+def test_the_reason_is_shown_rather_than_the_traceback_below_it(steps: Steps) -> None:
+    script = r"""echo 'no such kernel (Error)'; for i in $(seq 40); do printf '\tfrom %s.rb\n' "$i"; done; exit 1"""
+    with pytest.raises(BulkheadError) as error, steps("Start") as step:
+        step.run(["sh", "-c", script])
+    assert "\n    no such kernel (Error)" in error.value.message
+    assert "40.rb" not in error.value.message
+
+
 def test_a_command_that_is_not_there(steps: Steps) -> None:
     with pytest.raises(BulkheadError, match=r"\(not found\): no-such-command"), steps("Look") as step:
         step.run(["no-such-command"])
