@@ -1,0 +1,48 @@
+"""One difference between a host and its description."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Severity = Literal["critical", "warning", "info"]
+"""`critical`: a protection is off, weakened or gone round; `warning`: not as described, and no protection is lost by
+it; `info`: nothing on the host changed, the world outside did (a newer release)."""
+
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+"""The worst first."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something on a host that is not as the inventory describes it, or that weakens what is.
+
+    `capability` is the folder of `deploys/` that it concerns; `subject` says what it is about, so that the same
+    difference has the same subject in every run (`/etc/docker/daemon.json: runtimes.runsc`,
+    `sysctl net.ipv4.ip_forward`, `container 4f1d…`). `expected` and `actual` are short, or whole texts that `diff`
+    compares; an empty `expected` is something that should not be there, an empty `actual` something that is missing.
+    `mend` is what an operator does about it. Both texts are shown and stored: none may hold a secret.
+    """
+
+    capability: str
+    subject: str
+    expected: str
+    actual: str
+    severity: Severity
+    mend: str
+
+    @property
+    def upstream(self) -> bool:
+        """Whether the host itself is as described."""
+        return self.severity == "info"
+
+    @property
+    def diff(self) -> list[str]:
+        """The lines of a unified diff from `expected` to `actual`; empty where both are of one line."""
+        if "\n" not in self.expected.strip("\n") and "\n" not in self.actual.strip("\n"):
+            return []
+        lines = difflib.unified_diff(
+            self.expected.splitlines(), self.actual.splitlines(), "expected", "actual", lineterm=""
+        )
+        return list(lines)

@@ -1,0 +1,118 @@
+"""What one drift check found on all hosts, and its JSON, which a later check reads to say since when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from bulkhead.drift.finding import SEVERITIES, Finding
+from bulkhead.errors import BulkheadError
+
+NO_DRIFT, ERROR, DRIFT = 0, 1, 2
+"""Exit statuses, as those of `terraform plan -detailed-exitcode`."""
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Seen(_Stored):
+    """A finding with the time of the first check in a row that found it."""
+
+    finding: Finding
+    since: datetime
+
+
+class HostReport(_Stored):
+    """One host: `error` says why nothing is known of it, and is empty for one that was looked at.
+
+    `gone` are findings of the check before that are no more; `seconds` is how long the host took to answer.
+    """
+
+    name: str
+    error: str = ""
+    seconds: float = 0.0
+    findings: tuple[Seen, ...] = ()
+    gone: tuple[Seen, ...] = ()
+
+    @property
+    def state(self) -> Literal["clean", "drift", "error"]:
+        """What became of the host; what changed upstream alone is no drift."""
+        if self.error:
+            return "error"
+        return "drift" if any(not seen.finding.upstream for seen in self.findings) else "clean"
+
+
+class Report(_Stored):
+    """One check of a fleet; `seconds` is how long all of it took.
+
+    `format` is the version of the JSON; it changes when a reader of the old one would misread the new.
+    """
+
+    format: Literal[1] = 1
+    inventory: str
+    started: datetime
+    seconds: float
+    hosts: tuple[HostReport, ...]
+
+    @property
+    def exit_status(self) -> int:
+        """ERROR if any host could not be looked at, else DRIFT if any differs; no host at all is an ERROR."""
+        states = {host.state for host in self.hosts}
+        if "error" in states or not states:
+            return ERROR
+        return DRIFT if "drift" in states else NO_DRIFT
+
+    def to_json(self) -> str:
+        """This report for programs, and for `read`."""
+        return self.model_dump_json(indent=1) + "\n"
+
+
+def host_report(
+    name: str, findings: Sequence[Finding], at: datetime, seconds: float, before: HostReport | None
+) -> HostReport:
+    """The report of a host that was looked at `at`, worst findings first, each with the time since when it is known.
+
+    `before` is what the check before said of the host. Where it could not be looked at then, what it carried on from
+    earlier still counts.
+    """
+    known = {_key(seen.finding): seen.since for seen in before.findings} if before else {}
+    ordered = sorted(set(findings), key=lambda one: (SEVERITIES.index(one.severity), one.capability, one.subject))
+    now = {_key(finding) for finding in ordered}
+    return HostReport(
+        name=name,
+        seconds=seconds,
+        findings=tuple(Seen(finding=finding, since=known.get(_key(finding), at)) for finding in ordered),
+        gone=tuple(seen for seen in before.findings if _key(seen.finding) not in now) if before else (),
+    )
+
+
+def failed_report(name: str, error: str, seconds: float, before: HostReport | None) -> HostReport:
+    """The report of a host of which nothing can be said; what was found before is carried on, as nobody saw it go."""
+    return HostReport(name=name, error=error, seconds=seconds, findings=before.findings if before else ())
+
+
+def read(path: Path) -> Report:
+    """The report that an earlier check wrote as JSON.
+
+    Raises BulkheadError naming the file when it can't be read or is no such report.
+    """
+    try:
+        return TypeAdapter(Report).validate_json(path.read_bytes())
+    except OSError as error:
+        raise BulkheadError(f"{path}: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise BulkheadError(
+            f"{path}: no report of 'bulkhead drift --format json' ({place + ': ' if place else ''}{first['msg']})"
+        ) from error
+
+
+def _key(finding: Finding) -> tuple[str, str, str]:
+    """What makes two findings the same; another value in the same place is another finding."""
+    return finding.capability, finding.subject, finding.actual

@@ -1,0 +1,98 @@
+"""Reports of drift: what is known since when, what is gone, what counts, and what another program reads."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from bulkhead.drift.finding import Finding
+from bulkhead.drift.report import HostReport, Report, failed_report, host_report, read
+from bulkhead.errors import BulkheadError
+
+NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+LATER = NOON + timedelta(minutes=5)
+EVEN_LATER = NOON + timedelta(minutes=10)
+
+FORWARD = Finding("hardening", "sysctl net.ipv4.ip_forward", "1", "0", "critical", "Run the deploy.")
+OTHER_VALUE = Finding("hardening", "sysctl net.ipv4.ip_forward", "1", "2", "critical", "Run the deploy.")
+MODE = Finding("docker", "/etc/docker/daemon.json", "mode 0644", "mode 0600", "warning", "Run the deploy.")
+RELEASE = Finding("gvisor", "release", "20260905.0", "20261101.0", "info", "Pin it, then run the deploy.")
+
+
+def report(*hosts: HostReport) -> Report:
+    return Report(inventory="inventories/production.py", started=NOON, seconds=1.5, hosts=hosts)
+
+
+def test_a_finding_is_known_since_the_first_check_in_a_row_that_found_it() -> None:
+    first = host_report("a", [FORWARD], NOON, 0.1, None)
+    second = host_report("a", [MODE, FORWARD], LATER, 0.1, first)
+    third = host_report("a", [FORWARD, MODE], EVEN_LATER, 0.1, second)
+    assert [(seen.finding, seen.since) for seen in third.findings] == [(FORWARD, NOON), (MODE, LATER)]
+
+
+def test_another_value_is_another_finding_and_what_went_is_said() -> None:
+    first = host_report("a", [FORWARD, MODE], NOON, 0.1, None)
+    second = host_report("a", [OTHER_VALUE], LATER, 0.1, first)
+    assert [(seen.finding, seen.since) for seen in second.findings] == [(OTHER_VALUE, LATER)]
+    assert [seen.finding for seen in second.gone] == [FORWARD, MODE]
+
+
+def test_what_is_known_outlives_a_check_that_did_not_reach_the_host() -> None:
+    first = host_report("a", [FORWARD], NOON, 0.1, None)
+    unreached = failed_report("a", "no answer", 10.0, first)
+    assert unreached.state == "error"
+    third = host_report("a", [FORWARD], EVEN_LATER, 0.1, unreached)
+    assert [seen.since for seen in third.findings] == [NOON]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "status"),
+    [
+        ([], 1),
+        ([HostReport(name="a")], 0),
+        ([host_report("a", [RELEASE], NOON, 0.1, None)], 0),
+        ([HostReport(name="a"), host_report("b", [MODE], NOON, 0.1, None)], 2),
+        ([HostReport(name="a", error="no answer"), host_report("b", [MODE], NOON, 0.1, None)], 1),
+    ],
+)
+def test_exit_status(hosts: list[HostReport], status: int) -> None:
+    assert report(*hosts).exit_status == status
+
+
+def test_json_is_read_back_whole(tmp_path: Path) -> None:
+    written = report(
+        host_report("a", [FORWARD, MODE], NOON, 0.1, None), HostReport(name="b", error="no answer", seconds=3.0)
+    )
+    file = tmp_path / "report.json"
+    file.write_text(written.to_json())
+    assert read(file) == written
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "Invalid JSON"),
+        ("[]", "Input should be an object"),
+        ('{"format": 2, "inventory": "i", "started": "2026-11-22T12:00:00Z", "seconds": 1, "hosts": []}', "format: "),
+        ('{"checks": [], "errors": []}', "Field required"),
+    ],
+)
+def test_a_file_that_is_no_report_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+    file = tmp_path / "report.json"
+    file.write_text(text)
+    with pytest.raises(BulkheadError, match=reason) as error:
+        read(file)
+    assert str(file) in error.value.message
+
+
+def test_a_report_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(BulkheadError, match=r"nothing\.json: No such file"):
+        read(tmp_path / "nothing.json")
+
+
+def test_texts_of_several_lines_are_shown_as_a_diff() -> None:
+    finding = Finding("egress", "table inet bulkhead", "a\nb\nc\n", "a\nc\n", "critical", "Run the deploy.")
+    assert finding.diff == ["--- expected", "+++ actual", "@@ -1,3 +1,2 @@", " a", "-b", " c"]
+    assert FORWARD.diff == []
