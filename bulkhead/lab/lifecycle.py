@@ -41,12 +41,17 @@ class _Image:
 
 
 def up(
-    machine_names: Sequence[str] = DEFAULT_MACHINES, suite: str = DEFAULT_SUITE, steps: Steps | None = None
+    machine_names: Sequence[str] = DEFAULT_MACHINES,
+    suite: str = DEFAULT_SUITE,
+    steps: Steps | None = None,
+    *,
+    anew: bool = False,
 ) -> LabState:
     """Bring these machines up on the Debian `suite`, with all that they need, and say how to reach them.
 
-    Machines that run already are left as they are, unless the box's recipe has changed since. A lab of another suite
-    has to be taken down first. Raises BulkheadError with what to do when something is missing or fails.
+    Machines that run already are left as they are, unless the box's recipe has changed since; with `anew` they are
+    made again from the box, and whatever was on them is gone. A lab of another suite has to be taken down first.
+    Raises BulkheadError with what to do when something is missing or fails.
     """
     steps = steps or Steps(paths.LOGS)
     subnet = libvirt.subnet()
@@ -71,6 +76,8 @@ def up(
             gvisor = _gvisor(before, suite, release_url, step)
         for machine in wanted:
             with steps(f"Start {machine.name}") as step:
+                if anew:
+                    machines.remove(machine)
                 machines.start(machine, image.name, image.key, step)
                 step.note("waiting for its services")
                 machines.prepare(machine, image.key, proxy_url, sources, step)
