@@ -14,10 +14,11 @@ test: lint ## every test: unit tests, then the lab end to end
 test-long: venv ## the tests that take long
 	@.venv/bin/pytest -m long tests/unit tests/lab
 
-bench: venv ## what a merge costs, a packet under the egress policy, and a run with nothing to change, beside Ansible
+bench: venv ## what a merge, the egress policy and a run with nothing to change cost; Lynis before and after hardening
 	@.venv/bin/python -m tests.bench.merge
 	@.venv/bin/python -m tests.bench.egress
 	@.venv/bin/python -m tests.bench.unchanged
+	@.venv/bin/python -m tests.bench.hardening
 
 lint: venv ## style and types
 	@.venv/bin/ruff check

@@ -61,17 +61,17 @@ class Machine:
             *("-o", f"ControlPath={directory}/%C", f"{state.user}@{state.address}"),
         ]
 
-    def run(self, script: str) -> subprocess.CompletedProcess[str]:
-        """Run a shell script as root, fed on standard input."""
-        return subprocess.run([*self._ssh, "sudo sh -s"], input=script, capture_output=True, text=True, timeout=TIMEOUT)
+    def run(self, script: str, timeout: float = TIMEOUT) -> subprocess.CompletedProcess[str]:
+        """Run a shell script as root, fed on standard input, for at most `timeout` seconds."""
+        return subprocess.run([*self._ssh, "sudo sh -s"], input=script, capture_output=True, text=True, timeout=timeout)
 
     def command(self, command: str) -> list[str]:
         """The command line that runs a command as root, with this end's input and output."""
         return [*self._ssh, f"sudo {command}"]
 
-    def sh(self, script: str) -> str:
+    def sh(self, script: str, timeout: float = TIMEOUT) -> str:
         """What a script prints; an AssertionError with its errors when it fails."""
-        result = self.run(script)
+        result = self.run(script, timeout)
         assert result.returncode == 0, f"{script}\n{result.stdout}{result.stderr}"
         return result.stdout.strip()
 
