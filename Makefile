@@ -7,7 +7,7 @@ help: ## show this help
 demo: venv ## from nothing to a verified host of each kind, on throwaway virtual machines
 	@.venv/bin/bulkhead demo
 
-test: lint ## every test: unit tests, then the lab end to end
+test: lint ## style, types, unit tests, then the lab end to end
 	@.venv/bin/pytest -n 2 --dist loadfile tests/unit
 	@.venv/bin/pytest tests/lab
 
