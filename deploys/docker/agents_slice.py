@@ -48,7 +48,6 @@ def write(settings: SliceSettings, found: FoundFile | None, answer: str) -> None
         writes=[put.Write(PATH, unit(settings, cores(answer)), found)],
         activate=render("docker/slice_start.sh.j2", slice=SLICE),
         prove=render("docker/slice_prove.sh.j2", slice=SLICE, tasks_max=settings.tasks_max),
-        restore="systemctl daemon-reload",
     )
     announce([f"~ {PATH}"] if change.changes else [])
     settled = not change.changes and in_force(answer)
@@ -57,6 +56,6 @@ def write(settings: SliceSettings, found: FoundFile | None, answer: str) -> None
 
 def remove(found: FoundFile | None) -> None:
     """Take the slice away where nothing is put into it any more: containers that are in it stay, without limits."""
-    change = put.Change(writes=[put.Write(PATH, None, found)], activate="systemctl daemon-reload")
+    change = put.Change(writes=[put.Write(PATH, None, found)], activate=render("docker/slice_start.sh.j2", slice=SLICE))
     announce([f"- {PATH}"] if change.changes else [])
     run(name=f"Remove {SLICE}", script=put.script(change) if change.changes else None)

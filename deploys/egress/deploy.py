@@ -128,8 +128,9 @@ def agents(host: InventoryHost, look: Look) -> None:
 def _docker_networks(host: InventoryHost, look: Look) -> None:
     wanted = networks.docker(host)
     there = {network["Name"]: network for network in facts.docker_networks(look)}
-    if hardened.moves_data(docker_found(look), managed(host)):
-        # Docker has been given another data directory since the look, and knows none of them any more.
+    # Docker has been given another data directory since the look, and knows none of these networks any more.
+    moved = hardened.moves_data(docker_found(look), managed(host))
+    if moved:
         there = {}
     for name in wanted.keys() & there.keys():
         if (there[name].get("Labels") or {}).get(networks.LABEL) != name:
@@ -146,7 +147,15 @@ def _docker_networks(host: InventoryHost, look: Look) -> None:
     kept = ours.keys() - {name for name, _ in removed}
     created = [(name, json.dumps(body)) for name, body in wanted.items() if name not in kept]
     announce([*(f"- network {name}" for name, _ in removed), *(f"+ network {name}" for name, _ in created)])
-    script = render("egress/networks.sh.j2", **put.preamble_values(), socket=SOCKET, removed=removed, created=created)
+    script = render(
+        "egress/networks.sh.j2",
+        **put.preamble_values(),
+        socket=SOCKET,
+        label=networks.LABEL,
+        moved=moved,
+        removed=removed,
+        created=created,
+    )
     run(name="Make the agents' networks in Docker", script=whole(script) if removed or created else None)
 
 
