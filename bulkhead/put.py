@@ -15,7 +15,7 @@ contents never show in the process list. In order:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -150,18 +150,47 @@ def installation(packages: Sequence[str], masked: Sequence[str] = ()) -> str:
     return whole(render("host/install.sh.j2", **preamble_values(), packages=list(packages), masked=list(masked)))
 
 
-def script(change: Change) -> str:
-    """The whole script for one Change; feed it to `sh` on standard input."""
+def values(change: Change) -> dict[str, Any]:
+    """What `templates/host/put.sh.j2` needs of a Change, besides those of the preamble."""
     writes = [write for write in change.writes if write.changes]
     settled = [write for write in change.settled if write.changes]
-    return whole(
-        render(
-            "host/put.sh.j2",
-            **preamble_values(),
-            change=change,
-            all_writes=list(change.writes),
-            writes=writes,
-            settled=settled,
-            directories=list(dict.fromkeys(write.directory for write in (*writes, *settled))),
-        )
+    return {
+        "change": change,
+        "all_writes": list(change.writes),
+        "writes": writes,
+        "settled": settled,
+        "directories": list(dict.fromkeys(write.directory for write in (*writes, *settled))),
+    }
+
+
+def script(change: Change, trial: Mapping[str, Any] | None = None) -> str:
+    """The whole script for one Change; feed it to `sh` on standard input.
+
+    With the values of `templates/host/trial.sh.j2` it is tried, and goes again unless it is confirmed.
+    """
+    return whole(render("host/put.sh.j2", **{"trial": None, **preamble_values(), **values(change), **(trial or {})}))
+
+
+def together(changes: Sequence[Change]) -> Change:
+    """One Change of several, in their order: all of it comes into force, or nothing does."""
+    checks, seen = [], 0
+    for change in changes:
+        # Each names its own candidates from 0 on.
+        named = [f"candidate_{one}=$candidate_{seen + one}" for one in range(len(change.writes) if seen else 0)]
+        checks += [_apart("\n".join([*named, change.check]), "return 1")] if change.check else []
+        seen += len(change.writes)
+    restores = [_apart(change.restore or change.activate, "status=1") for change in changes]
+    return Change(
+        writes=[write for change in changes for write in change.writes],
+        check="\n".join(checks),
+        activate="\n".join(_apart(change.activate, "return 1") for change in changes),
+        prove="\n".join(_apart(change.prove, "return 1") for change in changes),
+        restore="\n".join(["status=0", *restores, "return $status"]),
+        obsolete=[path for change in changes for path in change.obsolete],
+        settled=[write for change in changes for write in change.settled],
     )
+
+
+def _apart(snippet: str, otherwise: str) -> str:
+    """A snippet with functions and variables of its own."""
+    return f"(\n{snippet or ':'}\n) || {otherwise}"

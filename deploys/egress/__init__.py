@@ -2,8 +2,8 @@
 
 `settings` is the inventory's part, `ranges` the denied ranges and the metadata endpoints, `policy` makes sets of them
 and `ruleset` the file; `live` compares it with the kernel's table, `facts` says what is read from a host, `omissions`
-refuses what a host would miss, `confirm` is the half of commit-confirm on the controller, `networks` describes a bridge
-for each agent and `proxy` the way to names. `deploy` holds the operations.
+refuses what a host would miss, `networks` describes a bridge for each agent and `proxy` the way to names. `deploy`
+holds the operations.
 """
 
 from deploys.egress.deploy import agents, deploy

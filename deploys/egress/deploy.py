@@ -7,18 +7,19 @@ import json
 
 from bulkhead import put
 from bulkhead.capability import Capability, register
+from bulkhead.confirm import confirmed
 from bulkhead.errors import BulkheadError
 from bulkhead.hosts import announce, converges, run, warn
 from bulkhead.inventory import GVISOR_HOSTS, LEGACY_HOSTS, InventoryHost
 from bulkhead.look import PATH, Look
 from bulkhead.templates import render, whole
+from bulkhead.trial import Trial
 from deploys.docker import hardened
 from deploys.docker.facts import SOCKET
 from deploys.docker.facts import found as docker_found
 from deploys.docker.settings import managed
 from deploys.egress import facts, networks, omissions, proxy, settings
-from deploys.egress.confirm import confirmed
-from deploys.egress.facts import BOOT_FILE, STATE, UNIT
+from deploys.egress.facts import BOOT_FILE, UNIT
 from deploys.egress.policy import PROXY_PORT, PROXY_UID
 from deploys.egress.ruleset import TABLE, ruleset
 
@@ -27,8 +28,6 @@ ENGINE_UNITS = (
     *("rke2-agent.service", "k0scontroller.service", "k0sworker.service"),
 )
 """Units that start no container without the policy; those that a host lacks do no harm."""
-
-ROLLBACK_UNIT = "bulkhead-egress-rollback"
 
 
 def files(host: InventoryHost) -> dict[str, bytes]:
@@ -71,35 +70,25 @@ def deploy(host: InventoryHost, look: Look) -> None:
         )
     omissions.refuse(host, look)
     text = ruleset(host).encode()
-    digest = hashlib.sha256(text).hexdigest()
     kept = there.boot is not None and there.boot.content == text
-    values = {
-        **put.preamble_values(),
-        "state": STATE,
-        "boot_file": BOOT_FILE,
-        "table": TABLE,
-        "unit": ROLLBACK_UNIT,
-        "digest": digest,
-        "seconds": wanted.confirm_seconds,
-        "path": PATH,
-    }
+    trial = Trial(
+        "egress", "egress policy", "policy", seconds=wanted.confirm_seconds, digest=hashlib.sha256(text).hexdigest()
+    )
     changed = not (kept and there.loaded)
     if there.rolled_back:
         now = "this run tries again" if changed else "the one before is in force, and wanted"
         warn(f"the egress policy of an earlier run was not confirmed and was taken back; {now}")
     announce([] if not changed else [f"~ {TABLE}: {'the kernel has another one' if kept else 'new policy'}"])
     run(name="Install nftables", script=None if there.nft else put.installation(["nftables"]))
-    load = render(
-        "egress/load.sh.j2", **values, ruleset=text, rollback=render("egress/rollback.sh.j2", **values).encode()
-    )
+    go_back = render("egress/go_back.sh.j2", trial=trial, boot_file=BOOT_FILE, table=TABLE)
+    load = render("egress/load.sh.j2", **trial.values(go_back), ruleset=text)
     probe_seconds = settings.probe_seconds(wanted)
     confirmed(
         name="Load the egress policy",
+        trial=trial,
         load=whole(load) if changed else None,
         probes=render("egress/probes.sh.j2", path=PATH, probes=wanted.probes, probe_seconds=probe_seconds),
-        confirm=whole(render("egress/confirm.sh.j2", **values)),
-        # The timer goes last: it is what helps when this does not.
-        rollback=f"sh {STATE}/rollback && systemctl stop {ROLLBACK_UNIT}.timer",
+        keep=render("egress/keep.sh.j2", trial=trial, boot_file=BOOT_FILE),
     )
     write = put.Write(facts.UNIT_FILE, _unit(), there.unit)
     settled = there.enabled and there.active and there.stock_service in ("masked", "", "not-found")

@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from bulkhead import trial
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import InventoryHost
 from bulkhead.look import Command, File, FoundFile, Look, Need
-from bulkhead.put import SCRATCH
 from deploys.docker.facts import api
 from deploys.egress import networks, proxy, settings
 from deploys.egress.live import same
@@ -18,8 +18,7 @@ from deploys.egress.ruleset import TABLE
 BOOT_FILE = "/etc/bulkhead/egress.nft"
 """The confirmed policy, which is loaded at boot."""
 
-STATE = f"{SCRATCH}/egress"
-ROLLED_BACK = f"{STATE}/rolled-back"
+ROLLED_BACK = trial.rolled_back("egress")
 """Says that a policy was taken back, until one is confirmed or the one before is wanted again."""
 
 UNIT = "bulkhead-egress.service"

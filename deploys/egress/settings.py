@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import GVISOR_HOSTS, LEGACY_HOSTS, InventoryHost, Settings, engines, read
+from bulkhead.trial import Seconds
 from deploys.egress.ranges import DENIED, METADATA, Network, Protocol, metadata_in, within
 
 KEY = "egress"
@@ -248,7 +249,7 @@ class EgressSettings(Settings):
     """Endpoints of the catalogue that root on the host may reach, such as `aws` or `azure-wire-server`."""
 
     agents: dict[str, AgentSettings] = Field(default_factory=dict)
-    confirm_seconds: Annotated[int, Field(ge=20, le=3600)] = 60
+    confirm_seconds: Seconds = 60
     """Seconds after which a new ruleset that nobody confirmed gives way to the one before."""
 
     probes: list[str] = Field(default_factory=list)
