@@ -18,6 +18,14 @@ DIRECTORIES = {"/opt/gvisor": "", "/var/lib/bulkhead": "", "/etc/docker": "docke
 """Directories that must be there before they are watched, else only the name is: path → the program that needs it."""
 
 
+TMPFILES = "/etc/tmpfiles.d/zz-bulkhead-audit.conf"
+RUN = {"/run/containerd": "0711"}
+"""The same below /run, which every boot begins anew: path → mode, as containerd itself makes it (its server.go).
+
+Debian's units load audit rules after systemd-tmpfiles-setup.service, and long before containerd starts.
+"""
+
+
 def key(name: str) -> str:
     """What a record is found by (`ausearch -k`)."""
     return f"bulkhead-{name}"
@@ -28,10 +36,17 @@ def content(values: Mapping[str, str]) -> str:
     return area.HEADER + "".join(f"{rule} -k {key(name)}\n" for name, rule in values.items())
 
 
+def tmpfiles(values: Mapping[str, str]) -> str | None:
+    """What makes the directories below /run at each boot; None where none of them is watched."""
+    lines = [f"d {path} {mode} root root -\n" for path, mode in RUN.items() if path in _paths(values)]
+    return area.HEADER + "".join(lines) if lines else None
+
+
 def needs() -> list[Need]:
-    """Our file, the rules that are loaded, the daemon, and whether this is a container."""
+    """Our files, the rules that are loaded, the daemon, and whether this is a container."""
     return [
         File(PATH),
+        File(TMPFILES),
         Command("hardening.audit", "auditctl -l"),
         Command("hardening.audit.status", "auditctl -s"),
         Command("hardening.auditd", "systemctl is-active auditd.service; :"),
@@ -81,10 +96,19 @@ def plan(values: Mapping[str, str], look: Look, *, installed: bool) -> area.Plan
     fixed = bool(re.search(r"^enabled 2$", status.text, re.MULTILINE))
     running = look.outputs["hardening.auditd"].text == "active"
     notes = ["audit: the rules are locked until the next boot, which takes in those of Bulkhead"] if fixed else []
-    fill = {"directories": _watched(values), "patterns": list(patterns.values()), "fixed": fixed}
+    made = tmpfiles(values)
+    fill = {
+        "directories": _watched(values),
+        "tmpfiles": TMPFILES if made else "",
+        "patterns": list(patterns.values()),
+        "fixed": fixed,
+    }
     return area.plan(
         # Nobody but root has to know what is not watched.
-        [area.own_file(look, PATH, content(values), mode=0o640)],
+        [
+            area.own_file(look, PATH, content(values), mode=0o640),
+            area.own_file(look, TMPFILES, made),
+        ],
         wrong=[] if fixed else [f"~ audit: {name}" for name in missing] + ([] if running else ["~ auditd runs"]),
         notes=notes,
         activate="" if fixed else render("hardening/audit_activate.sh.j2", **fill),
@@ -92,6 +116,9 @@ def plan(values: Mapping[str, str], look: Look, *, installed: bool) -> area.Plan
     )
 
 
+def _paths(values: Mapping[str, str]) -> set[str]:
+    return {rule.split()[1] for rule in values.values() if rule.startswith("-w ")}
+
+
 def _watched(values: Mapping[str, str]) -> list[tuple[str, str]]:
-    paths = {rule.split()[1] for rule in values.values() if rule.startswith("-w ")}
-    return [(path, program) for path, program in DIRECTORIES.items() if path in paths]
+    return [(path, program) for path, program in DIRECTORIES.items() if path in _paths(values)]

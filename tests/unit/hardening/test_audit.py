@@ -107,6 +107,36 @@ def test_directories_are_there_before_they_are_watched() -> None:
     assert "/opt/gvisor" not in legacy.change.activate
 
 
+def test_a_directory_below_run_is_made_at_each_boot_as_containerd_makes_it() -> None:
+    """Not where nobody watches it, and taken out where nobody does any more."""
+    values = baseline(host(), "audit")
+    text = audit.tmpfiles(values)
+    assert text is not None
+    assert text.splitlines()[1:] == ["d /run/containerd 0711 root root -"]
+    assert audit.tmpfiles(VALUES) is None
+    seen = there("")
+    plan = audit.plan(values, seen, installed=True)
+    assert f"systemd-tmpfiles --create {audit.TMPFILES}" in (plan.change.activate if plan.change else "")
+    seen.files[audit.TMPFILES] = FoundFile("file", text.encode(), 0o644, "root", "root")
+    left = audit.plan(VALUES, seen, installed=True)
+    assert left.change
+    assert [(write.path, write.content) for write in left.change.writes if write.changes] == [(audit.TMPFILES, None)]
+
+
+@as_root
+def test_systemd_takes_the_directory(tmp_path: Path) -> None:
+    text = audit.tmpfiles(baseline(host(), "audit"))
+    assert text
+    made = tmp_path / "containerd"
+    made.mkdir(mode=0o700)
+    (tmp_path / "zz.conf").write_text(text.replace("/run/containerd", str(made)))
+    for _ in range(2):
+        done = subprocess.run(["systemd-tmpfiles", "--create", tmp_path / "zz.conf"], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (made.stat().st_mode & 0o7777, made.stat().st_uid) == (0o711, 0)
+        made.rmdir()
+
+
 DEBIAN = "## First rule\n-D\n\n-b 8192\n\n--backlog_wait_time 60000\n\n-f 1\n"
 
 
@@ -139,6 +169,8 @@ def test_rules_are_loaded_and_proved_or_taken_back(
 ) -> None:
     bin_, rules = tmp_path / "bin", tmp_path / "rules.d" / "50-bulkhead.rules"
     monkeypatch.setattr(audit, "PATH", str(rules))
+    monkeypatch.setattr(audit, "TMPFILES", str(tmp_path / "zz.conf"))
+    monkeypatch.setattr(audit, "RUN", {str(tmp_path / "run"): "0711"})
     monkeypatch.setattr(audit, "DIRECTORIES", {"/etc/docker": str(bin_ / "no-dockerd")})
     monkeypatch.setattr("bulkhead.put.PATH", with_stubs(bin_))
     stub(bin_, "augenrules", f"grep -h '^-w' {tmp_path}/rules.d/* >{tmp_path}/loaded 2>/dev/null; exit 1")
@@ -147,11 +179,14 @@ def test_rules_are_loaded_and_proved_or_taken_back(
     stub(bin_, "auditctl", f'[ "$1" != -l ] || {shown}')
     stub(bin_, "systemctl", "")
     found = there("")
-    found.files[str(rules)] = None
-    plan = audit.plan({**VALUES, "docker-config": "-w /etc/docker -p wa"}, found, installed=True)
+    found.files.update({str(rules): None, str(tmp_path / "zz.conf"): None})
+    run = {"containerd-socket": f"-w {tmp_path}/run -p wa"}
+    plan = audit.plan({**VALUES, **run, "docker-config": "-w /etc/docker -p wa"}, found, installed=True)
     assert plan.script
     result = sh(plan.script)
     assert result.returncode == (0 if takes else 1), result.stderr
     assert rules.exists() is takes
+    assert (tmp_path / "zz.conf").exists() is takes
+    assert (tmp_path / "run").stat().st_mode & 0o777 == 0o711
     assert calls(bin_).count("augenrules --load") == (1 if takes else 2)
     assert takes or "the kernel has no audit rule like ^(-w /usr/sbin/nft" in result.stderr
