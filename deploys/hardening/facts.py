@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bulkhead import trial
 from bulkhead.look import Need
 from deploys.hardening import (
     apparmor,
@@ -16,7 +17,7 @@ from deploys.hardening import (
     sysctl,
     upgrades,
 )
-from deploys.hardening.settings import Wanted
+from deploys.hardening.settings import KEY, Wanted
 
 
 def needs(wanted: Wanted) -> list[Need]:
@@ -34,4 +35,4 @@ def needs(wanted: Wanted) -> list[Need]:
         "apparmor": apparmor.needs,
         "memory": memory.needs,
     }
-    return [*packages.needs(), *(need for area in values for need in asked[area]())]
+    return [*packages.needs(), *trial.needs(KEY), *(need for area in values for need in asked[area]())]

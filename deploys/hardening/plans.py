@@ -34,7 +34,7 @@ def plans(host: InventoryHost, wanted: Wanted, look: Look, missing: list[str]) -
         "sysctl": lambda values: sysctl.plan(values, look),
         "modules": lambda values: modules.plan(values, look),
         "kernel_parameters": lambda values: boot.plan(values, look),
-        "sshd": lambda values: sshd.plan(values, look),
+        "sshd": lambda values: sshd.plan(values, look, named=wanted.named.get("sshd", frozenset())),
         "audit": lambda values: audit.plan(values, look, installed=audit.PACKAGE not in missing),
         "mounts": lambda values: mounts.plan(values, look),
         "core_dumps": lambda values: core_dumps.plan(values, look),

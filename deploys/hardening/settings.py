@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import GVISOR_HOSTS, InventoryHost, Settings, read
+from bulkhead.trial import Seconds
 from deploys.hardening.conflicts import conflict, locked_out
 from deploys.hardening.table import AREAS, TABLE, Area
 
@@ -59,6 +60,9 @@ class HardeningSettings(Settings):
     off: dict[Area, Reason] = Field(default_factory=dict)
     """Areas that Bulkhead leaves alone on this host, each with the reason."""
 
+    confirm_seconds: Seconds = 60
+    """Seconds after which what nobody confirmed over a new connection is taken back (sysctl and sshd)."""
+
     def overrides(self, area: Area) -> Overrides:
         """The overrides of one area."""
         found: Overrides = getattr(self, area)
@@ -69,11 +73,13 @@ class HardeningSettings(Settings):
 class Wanted:
     """What a host is to have: area → name → value, in the table's order; an area that is left out is not there.
 
-    `overridden` says what differs from the baseline, a line each.
+    `overridden` says what differs from the baseline, a line each; `named` is which settings the inventory itself names.
     """
 
     values: Mapping[Area, Mapping[str, str]]
     overridden: tuple[str, ...] = ()
+    named: Mapping[Area, frozenset[str]] = field(default_factory=dict)
+    confirm_seconds: int = 60
 
     def of(self, area: Area) -> Mapping[str, str] | None:
         """The values of one area; None where the area is left out."""
@@ -97,7 +103,8 @@ def of(host: InventoryHost) -> Wanted:
     if problems:
         raise BulkheadError("\n".join(problems), hint="Correct the inventory; nothing was connected.")
     values = {area: _values(host, settings, area) for area in AREAS if area not in settings.off}
-    return Wanted(values, tuple(_overridden(host, settings)))
+    named = {area: frozenset(settings.overrides(area)) for area in values}
+    return Wanted(values, tuple(_overridden(host, settings)), named, settings.confirm_seconds)
 
 
 def baseline(host: InventoryHost, area: Area) -> dict[str, str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from bulkhead import put
 from bulkhead.errors import BulkheadError
 from bulkhead.look import Command, File, Look, Need
 from bulkhead.templates import render
-from deploys.hardening import area
+from deploys.hardening import area, sshd_match
 
 MAIN = "/etc/ssh/sshd_config"
 DIRECTORY = "/etc/ssh/sshd_config.d"
@@ -22,15 +22,26 @@ _READS_US = (f"{DIRECTORY}/*.conf", f"{DIRECTORY}/*", "sshd_config.d/*.conf", PA
 _SAME = {"without-password": "prohibit-password"}
 """What `sshd -T` calls by an older name."""
 
+EFFECTIVE = "sshd -T 2>/dev/null || sshd -T -C lport=65535"
+"""What holds for all. Where a block is for a port, sshd 9.2 says nothing unless it is told one: one that nobody has."""
+
+_CONNECTION = (
+    'one=$$; while [ "$one" -gt 1 ]; do tr "\\0" "\\n" <"/proc/$one/environ" | grep "^SSH_CONNECTION=" && exit;'
+    ' one=$(sed -n "s/^PPid:[^0-9]*//p" "/proc/$one/status"); done 2>/dev/null; :'
+)
+"""sshd says it to the user's own shell, of which sudo hands no variable on."""
+
 
 def needs() -> list[Need]:
-    """The files, what they mean to sshd itself, the files before ours, and who is connected."""
+    """The files, what they mean to sshd itself, the files before ours, and who is connected from where."""
     return [
         File(MAIN),
         File(PATH),
-        Command("hardening.sshd", "sshd -T"),
+        Command("hardening.sshd", EFFECTIVE),
         Command("hardening.sshd.first", f"cd {DIRECTORY} 2>/dev/null && ls -d *.conf 2>/dev/null; :"),
         Command("hardening.user", 'printf "%s\\n" "${SUDO_USER:-$(id -un)}"'),
+        Command("hardening.connection", _CONNECTION),
+        Command("hardening.sshd.match", sshd_match.FILES),
     ]
 
 
@@ -39,10 +50,13 @@ def content(values: Mapping[str, str]) -> str:
     return area.HEADER + "".join(f"{name} {value}\n" for name, value in values.items())
 
 
-def plan(values: Mapping[str, str], look: Look) -> area.Plan:
+def plan(values: Mapping[str, str], look: Look, named: Collection[str] = ()) -> area.Plan:
     """The drop-in, taken in by a reload; connections that are open stay open.
 
-    Raises BulkheadError where sshd would not read the drop-in, or something before it.
+    `named` is what the inventory itself says, of which some connections may differ.
+
+    Raises BulkheadError where sshd would not read the drop-in, or something before it, or for some connections
+    something else.
     """
     effective = look.outputs["hardening.sshd"]
     if effective.status == 127:
@@ -53,6 +67,9 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
     main = look.files[MAIN]
     _refuse_unread(main.text(MAIN) if main else "", values)
     _refuse_before(look.outputs["hardening.sshd.first"].text.split("\n"))
+    for_some = look.outputs["hardening.sshd.match"].text
+    sshd_match.refuse({name: value for name, value in values.items() if name not in named}, for_some)
+    differing = {one.name.lower() for one in sshd_match.said(for_some)} | {name.lower() for name in named}
     evidence = [line for name, value in values.items() for line in _evidence(name, value)]
     said = {_normal(line) for line in effective.text.splitlines()}
     factors = [line for line in said if line.startswith("authenticationmethods ") and "," in line]
@@ -69,7 +86,15 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
             'hardening = {"sshd": {"StrictModes": {"value": None, "reason": "…"}}}.',
         )
     wrong = [line for line in evidence if line.lower() not in said]
-    fill = {"directory": DIRECTORY, "name": PATH.rpartition("/")[2], "evidence": evidence, "scratch": put.SCRATCH}
+    fill = {
+        "directory": DIRECTORY,
+        "name": PATH.rpartition("/")[2],
+        "evidence": evidence,
+        "everywhere": [line for line in evidence if line.partition(" ")[0] not in differing],
+        "connections": _connections(look),
+        "effective": EFFECTIVE,
+        "scratch": put.SCRATCH,
+    }
     return area.plan(
         [area.own_file(look, PATH, content(values))],
         wrong=[f"~ sshd: {line}" for line in wrong],
@@ -77,6 +102,13 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
         activate=render("hardening/sshd_activate.sh.j2"),
         prove=render("hardening/sshd_prove.sh.j2", **fill),
     )
+
+
+def _connections(look: Look) -> list[str]:
+    """What `sshd -T -C` has to be told of the connections for which the proof is made: ours, and root's like it."""
+    client, _, local, port = (look.outputs["hardening.connection"].text.partition("=")[2] or "::1 0 ::1 22").split()
+    users = dict.fromkeys(("root", look.outputs["hardening.user"].text or "root"))
+    return [f"user={user},host={client},addr={client},laddr={local},lport={port},rdomain=" for user in users]
 
 
 def _evidence(name: str, value: str) -> list[str]:

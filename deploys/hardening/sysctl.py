@@ -17,6 +17,7 @@ PATH = "/etc/sysctl.d/zz-bulkhead.conf"
 ROOT = "/proc/sys"
 SYSTEMD = "/usr/lib/systemd/systemd-sysctl"
 
+_RP_FILTER = "net/ipv4/conf/{}/rp_filter"
 _LINE = re.compile(r"-?\s*([^=\s]+)\s*=\s*(.*?)\s*")
 
 
@@ -40,13 +41,14 @@ def content(values: Mapping[str, str]) -> str:
 
 
 def needs(values: Mapping[str, str]) -> list[Need]:
-    """Our file, the live values, and what all files together say."""
+    """Our file, the live values, what all files together say, and the ways out of the host."""
     files = " ".join(file_of(name) for name in values)
     return [
         File(PATH),
         # grep prints a file's name with each line; one that is empty has no line, and ls says that it is there.
         Command("hardening.sysctl", f"cd {ROOT} && ls -d {files} 2>/dev/null; echo; grep -sH '' {files}; :"),
         Command("hardening.sysctl.files", f"{SYSTEMD} --cat-config"),
+        Command("hardening.routes", "ip -4 -oneline route show default 2>/dev/null; :"),
     ]
 
 
@@ -61,11 +63,13 @@ def live(look: Look) -> dict[str, str]:
 def plan(values: Mapping[str, str], look: Look) -> area.Plan:
     """The file, and each live value that is not what it should be.
 
-    Raises BulkheadError when another file would have the last word at the next boot.
+    Raises BulkheadError when another file would have the last word at the next boot, or a host with several ways out
+    would drop what comes in by one of them.
     """
     _refuse_others(values, look.outputs["hardening.sysctl.files"].text)
     found = live(look)
     wanted = wanted_files(values, found)
+    _refuse_asymmetric(wanted, found, look.outputs["hardening.routes"].text)
     wrong = {path: value for path, value in wanted.items() if found[path] != _plain(value)}
     absent = [name for name in values if not any(fnmatchcase(path, file_of(name)) for path in found)]
     pairs = [(file_of(name), value) for name, value in values.items()]
@@ -96,6 +100,24 @@ def wanted_files(values: Mapping[str, str], found: Mapping[str, str]) -> dict[st
     for name, value in values.items():
         wanted |= {path: value for path in found if path == file_of(name)}
     return wanted
+
+
+def _refuse_asymmetric(wanted: Mapping[str, str], found: Mapping[str, str], routes: str) -> None:
+    """Strict checks of the source drop what comes in where its answer would not go out (ip-sysctl, rp_filter)."""
+
+    def strict(values: Mapping[str, str], interface: str) -> bool:
+        # Of the value for all interfaces and its own the kernel takes the higher.
+        return max(values.get(_RP_FILTER.format(name), "0") for name in ("all", interface)) == "1"
+
+    uplinks = sorted(set(re.findall(r"\bdev (\S+)", routes)))
+    becoming = [interface for interface in uplinks if strict({**found, **wanted}, interface)]
+    if len(becoming) > 1 and not all(strict(found, interface) for interface in becoming):
+        raise BulkheadError(
+            f"sysctl: net.ipv4.conf.*.rp_filter = 1 on a host with default routes by {' and '.join(becoming)}: what "
+            "comes in by one of them, and would be answered by the other, is dropped",
+            hint='Say 2, which checks less: hardening = {"sysctl": {"net.ipv4.conf.*.rp_filter": {"value": 2, '
+            '"reason": "two uplinks"}}}.',
+        )
 
 
 def _plain(value: str) -> str:

@@ -161,7 +161,7 @@ def overridden(described: InventoryHost) -> list[str]:
     """A line for everything that the inventory says otherwise than the baseline, with its reason."""
     lines = [f"{area} is left out: {reason}" for area, reason in (said(described).get("off") or {}).items()]
     for area, overrides in said(described).items():
-        if area == "off":
+        if area in ("off", "confirm_seconds"):
             continue
         baseline = _baseline(described, area)
         for name, override in overrides.items():

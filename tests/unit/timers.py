@@ -28,8 +28,14 @@ echo $! >"FOLDER/$unit.timer"
 
 SYSTEMCTL = """#!/bin/sh
 echo "systemctl $*" >>FOLDER/calls
+quiet=/dev/stdout
+[ "$1" != --quiet ] || { quiet=/dev/null; shift; }
 case $1 in
-is-active) for unit; do [ ! -e "FOLDER/$unit" ] || echo active; done ;;
+is-active)
+    status=3
+    for unit; do [ ! -e "FOLDER/$unit" ] || { echo active >$quiet; status=0; }; done
+    exit $status
+    ;;
 stop) [ ! -e "FOLDER/$2" ] || { kill "$(cat "FOLDER/$2")"; rm "FOLDER/$2"; } ;;
 reload) [ ! -e FOLDER/reload ] || . FOLDER/reload ;;
 esac
@@ -40,7 +46,8 @@ case $* in *is-failed*) exit 1 ;; esac
 def stand_in(folder: Path) -> str:
     """Make both programs in `folder`; the search path that finds them first.
 
-    With a file `broken` there no timer can be armed; a file `reload` is what a reload does.
+    With a file `broken` there no timer can be armed. A unit is active for which there is a file; a reload does what the
+    file `reload` says.
     """
     folder.mkdir(exist_ok=True)
     for name, script in (("systemd-run", SYSTEMD_RUN), ("systemctl", SYSTEMCTL)):

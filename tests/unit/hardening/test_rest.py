@@ -274,7 +274,8 @@ def test_one_look_serves_all_areas_and_scripts_are_shell(kind: str) -> None:
 def test_of_an_area_that_is_left_out_nothing_is_asked_and_nothing_done() -> None:
     described = host(off=dict.fromkeys(AREAS, "somebody else does this"))
     wanted = settings.of(described)
-    assert [need.name for need in facts.needs(wanted) if isinstance(need, Command)] == ["hardening.packages"]
+    names = [need.name for need in facts.needs(wanted) if isinstance(need, Command)]
+    assert names == ["hardening.packages", "hardening.trial"]
     there = look()
     assert set(plans(described, wanted, there, []).values()) == {area.Plan()}
     assert packages.missing(wanted, installed(apt=False)) == []

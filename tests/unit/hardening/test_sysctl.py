@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bulkhead.errors import BulkheadError
+from bulkhead.look import Command
 from deploys.hardening import sysctl
 from deploys.hardening.settings import baseline
 from tests.unit.hardening.cases import apart, host, in_namespaces, look
@@ -124,6 +125,71 @@ def test_a_file_that_would_have_the_last_word_is_refused(files: str, said: str) 
 )
 def test_files_over_which_ours_has_the_last_word(files: str) -> None:
     assert sysctl.plan({"a.b": "1", "a.*.c": "2"}, look(sysctl_files=files)).script
+
+
+# Several ways out
+
+
+TWO = "default via 192.0.2.1 dev eth0 metric 100\ndefault via 198.51.100.1 dev eth0.100 metric 200\n"
+HOPS = ("192.0.2.1 dev eth0", "198.51.100.1 dev eth0.100")
+SPREAD = "default proto static " + " ".join(f"\\\tnexthop via {hop} weight 1" for hop in HOPS) + "\n"
+
+
+def uplinks(values: dict[str, str], routes: str, every: str = "0", eth0: str = "0", eth1: str = "0") -> None:
+    conf = "net/ipv4/conf"
+    files = [f"{conf}/{name}/rp_filter" for name in ("all", "eth0", "eth0.100")]
+    said = "\n".join(f"{path}:{value}" for path, value in zip(files, (every, eth0, eth1), strict=True))
+    sysctl.plan(values, look(sysctl="\n".join(files) + f"\n\n{said}", routes=routes))
+
+
+STRICT = {"net.ipv4.conf.*.rp_filter": "1"}
+
+
+@pytest.mark.parametrize("routes", [TWO, SPREAD])
+def test_strict_checks_of_sources_are_refused_on_a_host_with_several_ways_out(routes: str) -> None:
+    with pytest.raises(
+        BulkheadError, match=r"a host with default routes by eth0 and eth0\.100: what comes in"
+    ) as error:
+        uplinks(STRICT, routes)
+    assert '"net.ipv4.conf.*.rp_filter": {"value": 2' in error.value.hint
+    with pytest.raises(BulkheadError, match="default routes by eth0 and"):
+        uplinks(STRICT, routes, every="0", eth0="1", eth1="2")
+
+
+@pytest.mark.parametrize(
+    ("values", "routes", "live"),
+    [
+        (STRICT, "default via 192.0.2.1 dev eth0\n", {}),
+        (STRICT, "", {}),
+        (STRICT, "default via 192.0.2.1 dev eth0\ndefault via 192.0.2.2 dev eth0 metric 9\nblackhole default\n", {}),
+        ({"net.ipv4.conf.*.rp_filter": "2"}, TWO, {}),
+        ({**STRICT, "net.ipv4.conf.eth0/100.rp_filter": "2"}, TWO, {}),
+        ({**STRICT, "net.ipv4.conf.all.rp_filter": "2"}, TWO, {}),
+        ({"kernel.sysrq": "0"}, TWO, {}),
+        # What is in force already drops nothing that came in before.
+        (STRICT, TWO, {"every": "1"}),
+        (STRICT, TWO, {"eth0": "1", "eth1": "1"}),
+    ],
+)
+def test_strict_checks_of_sources_where_nothing_gets_lost(
+    values: dict[str, str], routes: str, live: dict[str, str]
+) -> None:
+    uplinks(values, routes, **live)
+
+
+@in_namespaces
+def test_what_a_real_kernel_says_of_its_default_routes() -> None:
+    """One that is spread over two interfaces, in the words of iproute2."""
+    command = next(one.script for one in sysctl.needs(STRICT) if isinstance(one, Command) and "routes" in one.name)
+    kind = "ip link add $one type dummy 2>/dev/null || ip link add $one type bridge || exit 9; ip link set $one up;"
+    routes = apart(
+        f"n=1; for one in eth0 eth0.100; do {kind} ip address add 192.0.$n.9/24 dev $one; n=$((n+1)); done\n"
+        "ip route add default nexthop via 192.0.1.1 dev eth0 nexthop via 192.0.2.1 dev eth0.100 || exit 9\n" + command,
+        "--net",
+    )
+    assert routes.returncode == 0, routes.stderr
+    with pytest.raises(BulkheadError, match=r"default routes by eth0 and eth0\.100"):
+        uplinks(STRICT, routes.stdout)
 
 
 # Real kernels: what is below /proc/sys/net belongs to the network namespace.
