@@ -34,6 +34,7 @@ TITLES = (
     "Run",
     "Stop",
     "Set",
+    "Forget",
 )
 """What the names of the operations begin with."""
 

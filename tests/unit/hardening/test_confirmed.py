@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -52,12 +53,11 @@ class Drill:
         (folder / "deploy.py").write_text(DEPLOY)
         self._number = 0
 
-    def deploy(self, sysctl: dict[str, Any] | None = None, **sshd: Any) -> str:
-        """The command of a run from the controller; only sshd and a setting of the network's are hardened."""
-        self._number += 1
+    def data(self, sysctl: dict[str, Any] | None = None, **sshd: Any) -> dict[str, Any]:
+        """The inventory's part: only sshd and a setting of the network's are hardened."""
         left = {name: override(None) for name in baseline(host(), "sysctl")}
         others = dict.fromkeys(set(AREAS) - {"sysctl", "sshd"}, "not tried here")
-        data = {
+        return {
             "ssh_hostname": "192.0.2.1",
             "ssh_user": "root",
             "ssh_key": str(self.folder / "key"),
@@ -71,10 +71,24 @@ class Drill:
                 "off": others,
             },
         }
+
+    def deploy(self, sysctl: dict[str, Any] | None = None, **sshd: Any) -> str:
+        """The command of a run from the controller."""
+        self._number += 1
         inventory = self.folder / f"inventory_{self._number}.py"
-        inventory.write_text(f"gvisor_hosts = [('drill', {data!r})]\n")
+        inventory.write_text(f"gvisor_hosts = [('drill', {self.data(sysctl, **sshd)!r})]\n")
         run = f"{sys.executable} -m pyinfra -y {inventory} {self.folder}/deploy.py"
         return f"( cd {ROOT} && exec ip netns exec controller env HOME={self.folder} {run} ) 2>&1 </dev/null"
+
+    def verify(self, **sshd: Any) -> str:
+        """The command of the verification's check of sshd, on the host itself."""
+        self._number += 1
+        described = self.folder / f"described_{self._number}.json"
+        entry = {"name": "local", "groups": ["gvisor_hosts"], "data": self.data(**sshd)}
+        described.write_text(json.dumps([entry]))
+        check = "tests/host/test_hardening.py::test_sshd"
+        options = f"-q -p no:cacheprovider --hosts local:// --described {described}"
+        return f"( cd {ROOT} && {sys.executable} -m pytest {options} {check} ) 2>&1 </dev/null"
 
     def play(self, commands: str) -> list[str]:
         """What the commands print, in the parts that `part` begins."""
@@ -130,6 +144,27 @@ def test_what_locks_out_is_taken_back_and_the_next_run_says_so(drill: Drill) -> 
     assert state.split() == ["can", "log", "in", "/etc/ssh/sshd_config.d:", "/etc/sysctl.d:", "0"]
     assert "the hardening of an earlier run was not confirmed and was taken back; this run tries again" in second
     assert after == "can log in\n"
+
+
+@in_namespaces
+def test_a_block_for_some_is_refused_and_found_unless_the_inventory_names_it(drill: Drill) -> None:
+    """By a run, and by the verification, which is run on the host."""
+    known = {"AllowTcpForwarding": {"value": "no", "reason": "the account git forwards"}}
+    block = "printf 'Match User git\\n  AllowTcpForwarding yes\\n' >>/etc/ssh/sshd_config"
+    _, before, refused, failed, said, passed, strict = drill.play(
+        f"{drill.deploy()} >/dev/null; part; {drill.verify()}; {block}; part; ! {drill.deploy()}; part;"
+        f" ! {drill.verify()}; part; {drill.deploy(**known)}; part; {drill.verify(**known)}; part;"
+        f" sed -i s/git/root/ /etc/ssh/sshd_config; {drill.verify(**known)};"
+        f" printf '  MaxAuthTries 2\\n' >>/etc/ssh/sshd_config; {drill.verify(**known)}; {drill.deploy(**known)}"
+    )
+    assert "1 passed" in before
+    place = "/etc/ssh/sshd_config:6: says AllowTcpForwarding yes for some (Match User git), where Bulkhead says no"
+    assert place in refused
+    assert "/etc/ssh/sshd_config:6: AllowTcpForwarding yes (must be no) in Match User git" in failed
+    assert "says AllowTcpForwarding" not in said
+    assert "1 passed" in passed
+    assert strict.count("1 passed") == 2
+    assert "is taken back" not in strict
 
 
 @in_namespaces
