@@ -91,11 +91,20 @@ class Machine:
 
     def login_methods(self) -> set[str]:
         """What sshd offers to one who has no key."""
-        options = ("-o", "ControlPath=none", "-o", "PreferredAuthentications=none")
+        # Of two options the first counts, but for -S.
+        options = ("-S", "none", "-o", "PreferredAuthentications=none")
         result = subprocess.run([*self._ssh[:-1], *options, self._ssh[-1]], capture_output=True, text=True, timeout=60)
         offered = re.search(r"Permission denied \((.*)\)", result.stderr)
         assert offered, result.stderr
         return set(offered[1].split(","))
+
+    def lets_in(self) -> bool:
+        """Whether a new connection comes through, whatever becomes of the shared one."""
+        new = [*self._ssh[:-1], "-S", "none", self._ssh[-1], "true"]
+        try:
+            return subprocess.run(new, capture_output=True, timeout=60).returncode == 0
+        except subprocess.TimeoutExpired:
+            return False
 
     def reset(self) -> None:
         """Reset the machine as its reset button would: nothing is written out, nothing is ended."""

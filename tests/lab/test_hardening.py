@@ -1,27 +1,29 @@
 """The hardened machine: what is altered is found and mended, and what it is hardened against is shown to work without.
 
-Every test leaves the machine as a deploy leaves it.
+Every test leaves the machine as a deploy leaves it, also those that lock everybody out of it.
 """
 
 from __future__ import annotations
 
+import subprocess
+import time
 from typing import Any
 
 import pytest
 
+from bulkhead.inventory_file import ROOT
 from tests.lab.machine import Machine, Runs
 
 pytestmark = pytest.mark.long
 
 OPERATIONS = {
     "Harden core dumps",
-    "Harden the kernel (sysctl)",
     "Harden the kernel (modules)",
     "Harden mounts",
     "Harden memory",
     "Harden by upgrades",
     "Harden by auditing",
-    "Harden sshd",
+    "Harden the kernel (sysctl) and sshd",
 }
 """Those that change something on a machine without a boot loader, on which AppArmor is in force already."""
 
@@ -29,7 +31,8 @@ OURS = (
     "/etc/sysctl.d/zz-bulkhead.conf /etc/modprobe.d/00-bulkhead.conf /etc/systemd/system/bulkhead-mounts.service"
     " /etc/apt/apt.conf.d/00bulkhead-tmp /etc/apt/apt.conf.d/zz-bulkhead /etc/security/limits.d/zz-bulkhead.conf"
     " /etc/systemd/coredump.conf.d/zz-bulkhead.conf /etc/tmpfiles.d/zz-bulkhead.conf"
-    " /etc/audit/rules.d/50-bulkhead.rules /etc/ssh/sshd_config.d/00-bulkhead.conf"
+    " /etc/tmpfiles.d/zz-bulkhead-audit.conf /etc/audit/rules.d/50-bulkhead.rules"
+    " /etc/ssh/sshd_config.d/00-bulkhead.conf"
 )
 
 CRASH = (
@@ -74,6 +77,7 @@ def test_first_run_is_predicted_and_the_second_changes_nothing(converged: Machin
             "kernel_settings_persist",
             "Harden the kernel (sysctl)",
         ),
+        ("rm /etc/tmpfiles.d/zz-bulkhead-audit.conf", "audit", "Harden by auditing"),
         ("sed -i '/udf/d' /etc/modprobe.d/00-bulkhead.conf", "modules", "Harden the kernel (modules)"),
         ("mount -o remount,bind,exec /dev/shm", "mounts", "Harden mounts"),
         ("auditctl -D", "audit", "Harden by auditing"),
@@ -196,10 +200,93 @@ def test_logins_by_a_password(converged: Machine, runs: Runs) -> None:
         )
 
 
+# Who locks himself out
+
+
+SECONDS = 45
+"""How long the host waits for a confirmation in these drills: an emulated machine takes its time for a new one."""
+
+LOCKS_OUT = {
+    "confirm_seconds": SECONDS,
+    "sshd": {"AuthorizedKeysFile": {"value": "/etc/ssh/nobody/%u", "reason": "a mistake"}},
+}
+"""sshd takes it, and nobody has a key in such a file."""
+
+IN_FORCE = "grep -q ^AuthorizedKeysFile /etc/ssh/sshd_config.d/00-bulkhead.conf"
+STATE = "cat /etc/ssh/sshd_config.d/00-bulkhead.conf /etc/sysctl.d/zz-bulkhead.conf; systemctl is-enabled ssh"
+TAKEN_BACK = "the hardening of an earlier run was not confirmed and was taken back"
+
+
+def locking_out(converged: Machine, runs: Runs) -> subprocess.Popen[bytes]:
+    """A run that is under way, and has locked everybody out."""
+    run = subprocess.Popen(
+        runs.command(hardening=LOCKS_OUT),
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    # The shared connection was open before, so it sees what happens.
+    converged.sh(f"for try in $(seq 600); do {IN_FORCE} && exit 0; sleep 0.2; done; exit 1")
+    return run
+
+
+def test_an_sshd_that_lets_nobody_in_is_taken_back(converged: Machine, runs: Runs) -> None:
+    """The run fails and says why, what was there before is there again, and the next run says so."""
+    before = converged.sh(STATE)
+    locked = runs.deploy(hardening={**LOCKS_OUT, "sysctl": {"kernel.sysrq": override(176)}})
+    assert locked.status == 1
+    assert (
+        "the new hardening of the kernel (sysctl) and sshd is taken back: no new connection comes thr" in locked.output
+    )
+    assert "the configuration from before is in force again" in locked.output
+    assert converged.sh(STATE) == before
+    assert converged.sh("cat /proc/sys/kernel/sysrq") == "0"
+    assert converged.lets_in()
+    again = runs.deploy().expect_success()
+    assert TAKEN_BACK in again.output
+    assert again.changed == {"Forget what was taken back"}
+    assert TAKEN_BACK not in runs.deploy().expect_success().output
+    assert converged.sh("ls /var/lib/bulkhead/hardening | grep -v rollback; :") == ""
+
+
+def test_a_controller_that_vanishes(converged: Machine, runs: Runs) -> None:
+    """Killed between loading and confirming: nobody comes in, another run waits its turn, and the host helps itself."""
+    before = converged.sh(STATE)
+    run = locking_out(converged, runs)
+    run.kill()
+    run.wait()
+    began = time.monotonic()
+    converged.sh(f"for try in $(seq 600); do {IN_FORCE} || exit 0; sleep 0.2; done; exit 1")
+    assert time.monotonic() - began < SECONDS + 30
+    assert converged.sh(f"sleep 2; {STATE}") == before
+    assert converged.lets_in()
+    assert TAKEN_BACK in runs.deploy().expect_success().output
+
+
+def test_a_host_that_is_reset_before_anybody_confirmed(converged: Machine, runs: Runs) -> None:
+    """There is no timer any more, and the drop-in lies where sshd reads it: the boot takes it back before that."""
+    before = converged.sh(STATE)
+    run = locking_out(converged, runs)
+    run.kill()
+    run.wait()
+    assert converged.run(IN_FORCE).returncode == 0
+    converged.reset()
+    converged.wait()
+    assert converged.lets_in()
+    assert converged.sh(STATE) == before
+    assert "was not confirmed" in converged.sh("journalctl --no-pager --boot --identifier bulkhead")
+    assert converged.sh("ls /etc/systemd/system/sysinit.target.wants | grep unconfirmed; :") == ""
+    assert TAKEN_BACK in runs.deploy().expect_success().output
+
+
 def test_after_a_reset_all_is_in_force(converged: Machine, runs: Runs) -> None:
-    """What was live is live again before anybody logs in."""
+    """What was live is live again before anybody logs in; what is watched is the directory, not its name."""
     converged.sh("sync")
     converged.reset()
     converged.wait()
+    converged.sh("systemctl is-system-running --wait; touch /run/containerd/drill && rm /run/containerd/drill; sleep 1")
+    records = converged.sh("ausearch --input-logs --key bulkhead-containerd-socket --start boot")
+    assert 'name="/run/containerd/drill"' in records
     assert hardening_checks(runs.verify(), "failed") == set()
     assert runs.deploy().expect_success().changed == set()

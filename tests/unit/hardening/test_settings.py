@@ -58,6 +58,7 @@ def test_an_override_replaces_adds_or_leaves_alone_and_is_shown() -> None:
         ({"sysctl": {"kernel.sysrq": {"value": 1, "reason": " "}}}, "sysctl.kernel.sysrq.reason: say in a line why"),
         ({"sysctl": {"kernel.sysrq": {"value": True, "reason": "x"}}}, "sysctl.kernel.sysrq.value: expected a text"),
         ({"off": {"audit": ""}}, "off.audit: say in a line why"),
+        ({"confirm_seconds": 19}, "confirm_seconds: input should be greater than or equal to 20 (found 19)"),
         ({"off": {"auditing": "x"}}, "off.auditing"),
         ({"sysctls": {}}, "sysctls: unknown setting"),
         ({"sysctl": {"a b": {"value": 1, "reason": "x"}}}, "sysctl.a b: unknown setting"),
