@@ -5,7 +5,6 @@ A connection that is open already goes on under a ruleset or an sshd that lets n
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator
 from typing import Any
 
@@ -21,27 +20,27 @@ from bulkhead.trial import Trial
 TIMEOUT = 180
 """Seconds that the confirmation may take once it is connected."""
 
-PAUSE = 3
-"""Seconds before another attempt to connect, where more than one is allowed."""
+PAUSE = 2
+"""Seconds before another attempt to connect."""
 
 
 @operation()
 def confirmed(
-    trial: Trial, load: str | None, probes: str = "", keep: str = "", attempts: int = 1
+    trial: Trial, load: str | None, probes: str = "", keep: str = "", retries: int = 0
 ) -> Generator[StringCommand | FunctionCommand, Any, None]:
     """Run `load`, which arms the trial, connect anew, run `probes`, then confirm it, all as root; else take it back.
 
     One operation, since others wait for all hosts between two of them, and the timer does not. None is no change.
-    `keep` is the snippet that makes the confirmed thing last. More `attempts` to connect are for daemons that don't
-    listen while they take in what is new.
+    `keep` is the snippet that makes the confirmed thing last. `retries` to connect are for a daemon that doesn't listen
+    while it takes in what is new. Who is not let in does not try again, since an sshd shuts out who fails too often.
     """
     if load is not None:
         yield StringCommand("sh", _stdin=load)
-        yield FunctionCommand(_confirm, (trial, probes, keep, attempts), {})
+        yield FunctionCommand(_confirm, (trial, probes, keep, retries), {})
 
 
-def _confirm(state: State, host: Host, trial: Trial, probes: str, keep: str, attempts: int) -> bool:
-    why = _tried(state, host, [script for script in (probes, trial.confirm(keep)) if script], attempts)
+def _confirm(state: State, host: Host, trial: Trial, probes: str, keep: str, retries: int) -> bool:
+    why = _tried(state, host, [script for script in (probes, trial.confirm(keep)) if script], retries)
     if not why:
         return True
     logger.error(f"{host.print_prefix}the new {trial.what} is taken back: {why}")
@@ -55,18 +54,18 @@ def _confirm(state: State, host: Host, trial: Trial, probes: str, keep: str, att
     return False
 
 
-def _tried(state: State, host: Host, scripts: list[str], attempts: int) -> str:
+def _tried(state: State, host: Host, scripts: list[str], retries: int) -> str:
     """Why what is new can't stay; empty when it could be confirmed."""
     connector = host.connector_cls(state, host)
     be_strict(host, connector)
-    for left in reversed(range(attempts)):
-        try:
-            connector.connect()
-            break
-        except ConnectError as error:
-            if not left:
-                return f"no new connection comes through ({error})"
-            time.sleep(PAUSE)
+    data: Any = getattr(connector, "data", {})
+    if retries and "ssh_connect_retries" in data:
+        pause = dict.fromkeys(("ssh_connect_retry_min_delay", "ssh_connect_retry_max_delay"), PAUSE)
+        data.update(pause, ssh_connect_retries=max(retries, data["ssh_connect_retries"]))
+    try:
+        connector.connect()
+    except ConnectError as error:
+        return f"no new connection comes through ({error})"
     try:
         for script in scripts:
             done, said = _root(connector, host, script)

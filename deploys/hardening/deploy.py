@@ -24,7 +24,7 @@ from deploys.hardening.table import Area
 TRIED: Mapping[Area, str] = {"sysctl": "the kernel (sysctl)", "sshd": "sshd"}
 """Areas that could lock everybody out → what the operation says is hardened; in the order in which it is done."""
 
-ATTEMPTS = 3
+RETRIES = 3
 """To connect anew: an sshd that reads its files again does not listen for a moment."""
 
 CAPABILITY = register(
@@ -84,7 +84,7 @@ def _try(plans: Mapping[Area, Plan], seconds: int, last: trial.FoundTrial) -> No
     change = put.together(list(changes.values()))
     names = " and ".join(changes or TRIED.values())
     tried = trial.Trial(KEY, f"hardening of {names}", "configuration", seconds, trial.digest(change))
-    confirmed(name=f"Harden {names}", trial=tried, load=tried.put(change) if changes else None, attempts=ATTEMPTS)
+    confirmed(name=f"Harden {names}", trial=tried, load=tried.put(change) if changes else None, retries=RETRIES)
     run(
         name="Forget what was taken back",
         script=put.script(put.Change(obsolete=last.marks)) if last.marks and not changes else None,

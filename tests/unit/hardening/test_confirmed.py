@@ -147,6 +147,16 @@ def test_what_locks_out_is_taken_back_and_the_next_run_says_so(drill: Drill) -> 
 
 
 @in_namespaces
+def test_an_sshd_that_does_not_listen_for_a_moment_is_waited_for(drill: Drill) -> None:
+    """It closes its socket, reads its files and listens again; here that takes longer than the proof."""
+    again = "( sleep 4; exec /usr/local/sbin/sshd -o PidFile=/run/sshd.pid ) >/dev/null 2>&1 </dev/null 9>&- &"
+    (drill.folder / "bin" / "reload").write_text(f"kill $(cat /run/sshd.pid); {again}\n")
+    _, first, state = drill.play(f"part; {drill.deploy()}; part; says; test -e {OURS}")
+    assert "is taken back" not in first
+    assert state == "can log in\n"
+
+
+@in_namespaces
 def test_nobody_begins_while_another_run_waits(drill: Drill) -> None:
     """What it tried is there, and may be gone in a moment; a mark without a timer is forgotten."""
     mark = "/var/lib/bulkhead/hardening/pending"
