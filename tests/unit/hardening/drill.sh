@@ -1,5 +1,5 @@
 # A host of namespaces: a real sshd, the real kernel's settings below net, and a controller at the other end of two wires.
-# $1 is the directory of the test. Called below 'unshare --net --mount'; then it reads commands.
+# $1 is the directory of the test, which holds the commands. Called in namespaces of its own: net, mount and pid.
 set -e
 cd "$1"
 mount --bind passwd /etc/passwd
@@ -32,5 +32,4 @@ echo 0 | tee /proc/sys/net/ipv4/conf/*/rp_filter >/dev/null
 ip netns exec controller sh -c 'echo 0 | tee /proc/sys/net/ipv4/conf/*/rp_filter >/dev/null'
 
 /usr/local/sbin/sshd -o PidFile=/run/sshd.pid
-trap 'kill $(cat /run/sshd.pid)' EXIT
 sh -e commands

@@ -96,9 +96,9 @@ class Drill:
         login = f"-o UserKnownHostsFile={self.folder}/known -i {self.folder}/key root@192.0.2.1 echo can log in; }}\n"
         (self.folder / "commands").write_text(f"{part} {login}{commands}")
         script = Path(__file__).with_name("drill.sh")
-        done = subprocess.run(
-            ["unshare", "--net", "--mount", "sh", script, self.folder], capture_output=True, text=True, timeout=240
-        )
+        # With processes of its own, so that none outlives it.
+        apart = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+        done = subprocess.run([*apart, "sh", script, self.folder], capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.split("--- part\n")
 
