@@ -40,15 +40,16 @@ main.add_command(lab)
 @main.command()
 @click.argument("inventory")
 @click.option("--limit", multiple=True, metavar="HOST", help="Only hosts whose name or group matches; may be repeated.")
+@click.option("--only", multiple=True, metavar="CHECK", help="Only checks so named, * allowed; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
-def verify(inventory: str, limit: tuple[str, ...], as_json: bool) -> None:
+def verify(inventory: str, limit: tuple[str, ...], only: tuple[str, ...], as_json: bool) -> None:
     """Check that the hosts of INVENTORY have the properties that Bulkhead promises.
 
     Exit status 0: every check passed; 1: a check failed, or the checks could not be run.
     """
     from bulkhead.verification import verify as run
 
-    results = run(inventory, limit)
+    results = run(inventory, limit, only)
     if as_json:
         click.echo(results.json())
     else:

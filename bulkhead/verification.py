@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
 import tempfile
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bulkhead.errors import BulkheadError
 from bulkhead.guard import becomes_root
 from bulkhead.inventory import InventoryHost
 from bulkhead.inventory_file import ROOT, load
@@ -114,6 +116,27 @@ class _Recorder:
         self.results.errors.append(str(excrepr))
 
 
+class _Chosen:
+    """A pytest plugin that leaves out the checks that were not asked for."""
+
+    def __init__(self, patterns: tuple[str, ...]) -> None:
+        self.patterns = patterns
+        self.known: set[str] = set()
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        self.known = {_name(item) for item in items}
+        items[:] = [item for item in items if any(fnmatch.fnmatch(_name(item), one) for one in self.patterns)]
+
+    def unknown(self) -> list[str]:
+        """The patterns that no check has."""
+        return [one for one in self.patterns if not fnmatch.filter(self.known, one)]
+
+
+def _name(item: pytest.Item) -> str:
+    """The short name of a check: `docker.default_runtime`."""
+    return f"{item.path.stem.removeprefix('test_')}.{item.name.partition('[')[0].removeprefix('test_')}"
+
+
 def _check(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> Check:
     function = getattr(item, "function", None)
     title = ((function and function.__doc__) or item.name).strip().splitlines()[0].rstrip(".")
@@ -124,22 +147,24 @@ def _check(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestRe
         reason = call.excinfo.exconly().removeprefix("AssertionError: ").strip()
     seconds = report.duration
     host = item.callspec.id if isinstance(item, pytest.Function) and hasattr(item, "callspec") else "?"
-    about = item.path.stem.removeprefix("test_")
-    name = item.name.partition("[")[0].removeprefix("test_")
-    return Check(host.removeprefix("ssh://"), f"{about}.{name}", f"{about}: {title}", report.outcome, seconds, reason)
+    name = _name(item)
+    about = name.partition(".")[0]
+    return Check(host.removeprefix("ssh://"), name, f"{about}: {title}", report.outcome, seconds, reason)
 
 
-def verify(inventory: str, limit: tuple[str, ...] = ()) -> Results:
-    """Run every check of `tests/host` on the hosts of `inventory`; those that are not for a host's kind are skipped.
+def verify(inventory: str, limit: tuple[str, ...] = (), only: tuple[str, ...] = ()) -> Results:
+    """Run the checks of `tests/host` on the hosts of `inventory`; those that are not for a host's kind are skipped.
+
+    `only` are patterns of the names of checks, such as `hardening.*`; without any, every check is run.
 
     Host keys are checked strictly; one connection per host is shared by all its checks.
 
-    Raises BulkheadError when the inventory can't be used or holds no host.
+    Raises BulkheadError when the inventory can't be used or holds no host, or a pattern of `only` fits no check.
     """
     hosts = load(inventory, limit)
     # What an operator sets for his own pytest must not leave out checks here.
     os.environ.pop("PYTEST_ADDOPTS", None)
-    recorder = _Recorder()
+    recorder, chosen = _Recorder(), _Chosen(only or ("*",))
     with tempfile.TemporaryDirectory(prefix="bulkhead-") as directory:
         config = Path(directory) / "ssh_config"
         config.write_text(ssh_config(hosts, directory))
@@ -162,7 +187,11 @@ def verify(inventory: str, limit: tuple[str, ...] = ()) -> Results:
                 f"--hosts={','.join(_backend(host) for host in hosts)}",
                 str(SUITE),
             ],
-            plugins=[recorder],
+            plugins=[recorder, chosen],
+        )
+    if chosen.known and (unknown := chosen.unknown()):
+        raise BulkheadError(
+            f"no check is named {', '.join(unknown)}", hint=f"There are: {', '.join(sorted(chosen.known))}."
         )
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) and not recorder.results.errors:
         recorder.results.errors.append(f"the checks could not be run (pytest: {status})")

@@ -285,6 +285,24 @@ def test_each_check_becomes_what_it_is() -> None:
     assert not found.passed
 
 
+@pytest.mark.usefixtures("suite")
+def test_only_the_checks_that_are_asked_for() -> None:
+    found = verify("inventory.py", only=("docker.good", "*.left*"))
+    assert {(check.name, check.outcome) for check in found.checks} == {
+        ("docker.good", "passed"),
+        ("docker.left_out", "skipped"),
+    }
+    assert found.passed
+
+
+@pytest.mark.usefixtures("suite")
+def test_a_check_that_there_is_not_is_refused() -> None:
+    with pytest.raises(BulkheadError) as error:
+        verify("inventory.py", only=("docker.good", "docker.goood"))
+    assert error.value.message == "no check is named docker.goood"
+    assert "docker.knows_the_inventory" in error.value.hint
+
+
 def test_a_suite_that_cannot_be_read_is_an_error_and_no_pass(suite: Path) -> None:
     (suite / "test_broken.py").write_text("import no_such_module\n")
     found = verify("inventory.py")
