@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from bulkhead import put
 from bulkhead.look import FoundFile, Look
@@ -32,6 +33,13 @@ def own_file(look: Look, path: str, content: str | None, *, mode: int = 0o644) -
     found = look.files[path]
     put.refuse_odd(path, found)
     return put.Write(path, None if content is None else content.encode(), found, mode=mode)
+
+
+def own_files(
+    look: Look, files: Mapping[str, str | None], modes: Mapping[str, int] = MappingProxyType({})
+) -> list[put.Write]:
+    """`own_file` for every path of `files`; `modes` are those that differ from everybody's."""
+    return [own_file(look, path, content, mode=modes.get(path, 0o644)) for path, content in files.items()]
 
 
 def differences(writes: Sequence[put.Write]) -> list[str]:

@@ -12,6 +12,9 @@ from deploys.hardening import area
 
 PATH = "/etc/audit/rules.d/50-bulkhead.rules"
 
+MODES = {PATH: 0o640}
+"""Nobody but root has to know what is not watched."""
+
 PACKAGE = "auditd"
 
 DIRECTORIES = {"/opt/gvisor": "", "/var/lib/bulkhead": "", "/etc/docker": "dockerd", "/etc/containerd": "containerd"}
@@ -40,6 +43,11 @@ def tmpfiles(values: Mapping[str, str]) -> str | None:
     """What makes the directories below /run at each boot; None where none of them is watched."""
     lines = [f"d {path} {mode} root root -\n" for path, mode in RUN.items() if path in _paths(values)]
     return area.HEADER + "".join(lines) if lines else None
+
+
+def files(values: Mapping[str, str]) -> dict[str, str | None]:
+    """Path → content of what this area writes; None for what has to go."""
+    return {PATH: content(values), TMPFILES: tmpfiles(values)}
 
 
 def needs() -> list[Need]:
@@ -96,19 +104,14 @@ def plan(values: Mapping[str, str], look: Look, *, installed: bool) -> area.Plan
     fixed = bool(re.search(r"^enabled 2$", status.text, re.MULTILINE))
     running = look.outputs["hardening.auditd"].text == "active"
     notes = ["audit: the rules are locked until the next boot, which takes in those of Bulkhead"] if fixed else []
-    made = tmpfiles(values)
     fill = {
         "directories": _watched(values),
-        "tmpfiles": TMPFILES if made else "",
+        "tmpfiles": TMPFILES if tmpfiles(values) else "",
         "patterns": list(patterns.values()),
         "fixed": fixed,
     }
     return area.plan(
-        # Nobody but root has to know what is not watched.
-        [
-            area.own_file(look, PATH, content(values), mode=0o640),
-            area.own_file(look, TMPFILES, made),
-        ],
+        area.own_files(look, files(values), modes=MODES),
         wrong=[] if fixed else [f"~ audit: {name}" for name in missing] + ([] if running else ["~ auditd runs"]),
         notes=notes,
         activate="" if fixed else render("hardening/audit_activate.sh.j2", **fill),

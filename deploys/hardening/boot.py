@@ -41,6 +41,11 @@ def content(values: Mapping[str, str]) -> str:
     return f'{area.HEADER}GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX {" ".join(parameters(values))}"\n'
 
 
+def files(values: Mapping[str, str]) -> dict[str, str | None]:
+    """Path → content of what this area writes; None for what has to go."""
+    return {PATH: content(values)}
+
+
 def plan(values: Mapping[str, str], look: Look) -> area.Plan:
     """The fragment and the configuration made of it; what only a reboot brings is said, and so is another loader."""
     notes = []
@@ -64,7 +69,7 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
         notes.append(f"kernel parameters: in force after a reboot, which is yours to time: {' '.join(pending)}")
     lacking = [parameter for parameter in wanted if not _in_all(grub.text, parameter)]
     return area.plan(
-        [area.own_file(look, PATH, content(values))],
+        area.own_files(look, files(values)),
         wrong=[f"~ {GENERATED} is made anew"] if lacking else [],
         notes=notes,
         activate="update-grub >/dev/null",

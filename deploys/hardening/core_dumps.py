@@ -36,6 +36,14 @@ def apport() -> str:
     return f"{area.HEADER}[Unit]\nConditionPathExists=!{APPORT}\n"
 
 
+def files(values: Mapping[str, str]) -> dict[str, str | None]:
+    """Path → content of what this area writes on any host; None for what has to go."""
+    return {
+        LIMITS: limits() if "limits" in values else None,
+        SYSTEMD: systemd() if "systemd" in values else None,
+    }
+
+
 def plan(values: Mapping[str, str], look: Look) -> area.Plan:
     """The limits for logins, and the drop-ins; a crash reads them, so that nothing is restarted."""
     said = look.outputs["hardening.apport"].text
@@ -43,11 +51,7 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
     running = there and "ActiveState=active" in said
     stop = running and "systemd" in values
     return area.plan(
-        [
-            area.own_file(look, LIMITS, limits() if "limits" in values else None),
-            area.own_file(look, SYSTEMD, systemd() if "systemd" in values else None),
-            area.own_file(look, APPORT, apport() if there and "systemd" in values else None),
-        ],
+        area.own_files(look, {**files(values), APPORT: apport() if there and "systemd" in values else None}),
         wrong=["~ apport.service stops"] if stop else [],
         activate=render("hardening/core_dumps_activate.sh.j2", there=there, stop=stop),
         restore="systemctl daemon-reload" if there else ":",

@@ -17,7 +17,7 @@ from bulkhead.inventory import GVISOR_HOSTS, LEGACY_HOSTS, InventoryHost
 from bulkhead.look import Look
 from deploys.hardening import facts, packages, settings
 from deploys.hardening.area import Plan
-from deploys.hardening.plans import plans
+from deploys.hardening.plans import files, plans
 from deploys.hardening.settings import KEY
 from deploys.hardening.table import Area
 
@@ -33,6 +33,7 @@ CAPABILITY = register(
         groups=frozenset({GVISOR_HOSTS, LEGACY_HOSTS}),
         validate=settings.of,
         needs=lambda host: facts.needs(settings.of(host)),
+        files=lambda host: files(settings.of(host)),
     )
 )
 

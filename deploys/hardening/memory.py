@@ -30,6 +30,14 @@ def tmpfiles() -> str:
     return f"{area.HEADER}w {KSM} - - - - 2\n"
 
 
+def files(values: Mapping[str, str]) -> dict[str, str | None]:
+    """Path → content of what this area writes; None for what has to go."""
+    return {
+        TMPFILES: tmpfiles() if "ksm" in values else None,
+        PATH: render("hardening/swapoff.service.j2", header=area.HEADER) if "swap" in values else None,
+    }
+
+
 def plan(values: Mapping[str, str], look: Look) -> area.Plan:
     """KSM off; swap off where the inventory says so, else named where there is some."""
     ksm, swap = "ksm" in values, "swap" in values
@@ -39,11 +47,10 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
     wrong = [f"~ {KSM}: 1 → 2"] if sharing else []
     if swap and (swaps or not enabled):
         wrong.append(f"~ swap: {', '.join(swaps) or 'none'} → off")
-    unit = render("hardening/swapoff.service.j2", header=area.HEADER) if swap else None
     there = look.files[PATH] is not None
     fill = {"ksm": KSM if sharing else "", "swap": swap, "swaps": swaps, "unit": UNIT, "there": there}
     return area.plan(
-        [area.own_file(look, TMPFILES, tmpfiles() if ksm else None), area.own_file(look, PATH, unit)],
+        area.own_files(look, files(values)),
         wrong=wrong,
         notes=[f"memory: agents' memory may land on {', '.join(swaps)}"] if swaps and not swap else [],
         check=render("hardening/memory_check.sh.j2", **fill),

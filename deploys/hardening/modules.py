@@ -17,6 +17,11 @@ def content(values: Mapping[str, str]) -> str:
     return area.HEADER + "".join(f"install {name} /bin/false\nblacklist {name}\n" for name in values)
 
 
+def files(values: Mapping[str, str]) -> dict[str, str | None]:
+    """Path → content of what this area writes; None for what has to go."""
+    return {PATH: content(values)}
+
+
 def needs() -> list[Need]:
     """Our file, and the modules that are loaded."""
     return [File(PATH), Command("hardening.modules", "cut -d' ' -f1 /proc/modules 2>/dev/null; :")]
@@ -27,7 +32,7 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
     loaded = set(look.outputs["hardening.modules"].text.split())
     still = [name for name in values if name.replace("-", "_") in loaded]
     return area.plan(
-        [area.own_file(look, PATH, content(values))],
+        area.own_files(look, files(values)),
         notes=[f"modules: loaded, and blocked from the next boot on only: {', '.join(still)}"] if still else [],
         prove=render("hardening/modules_prove.sh.j2", names=list(values)),
         restore=":",

@@ -41,6 +41,11 @@ def apt(values: Mapping[str, str]) -> str | None:
     return '// Bulkhead\'s: /tmp is noexec.\nAPT::ExtractTemplates::TempDir "/var/cache/debconf";\n'
 
 
+def files(values: Mapping[str, str]) -> dict[str, str | None]:
+    """Path → content of what this area writes; None for what has to go."""
+    return {PATH: unit(values), APT: apt(values)}
+
+
 def mounted(look: Look) -> dict[str, set[str]]:
     """Mount point → options; of several mounts on one point the last is what is seen."""
     lines = (line.split() for line in look.outputs["hardening.mounts"].text.splitlines())
@@ -67,7 +72,7 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
         },
     }
     return area.plan(
-        [area.own_file(look, PATH, unit(values)), area.own_file(look, APT, apt(values))],
+        area.own_files(look, files(values)),
         wrong=wrong + ([] if enabled else [f"~ {UNIT} is enabled"]),
         activate=render("hardening/mounts_activate.sh.j2", **fill),
         prove=render("hardening/mounts_prove.sh.j2", **fill),

@@ -22,6 +22,25 @@ from deploys.hardening.area import Plan
 from deploys.hardening.settings import Wanted
 from deploys.hardening.table import AREAS, Area
 
+FILES: Mapping[Area, Callable[[Mapping[str, str]], Mapping[str, str | None]]] = {
+    "sysctl": sysctl.files,
+    "modules": modules.files,
+    "kernel_parameters": boot.files,
+    "sshd": sshd.files,
+    "audit": audit.files,
+    "mounts": mounts.files,
+    "core_dumps": core_dumps.files,
+    "upgrades": upgrades.files,
+    "memory": memory.files,
+}
+"""Of the areas that write files: what the inventory alone decides."""
+
+
+def files(wanted: Wanted) -> dict[str, bytes]:
+    """Path → content of what a host gets; the kernel's command line only where its boot loader is GRUB."""
+    made = [FILES[area](values) for area, values in wanted.values.items() if area in FILES]
+    return {path: text.encode() for one in made for path, text in one.items() if text is not None}
+
 
 def plans(host: InventoryHost, wanted: Wanted, look: Look, missing: list[str]) -> dict[Area, Plan]:
     """A plan for every area; one that is left out is left as it is. `missing` are the packages that come before.

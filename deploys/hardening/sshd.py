@@ -50,6 +50,11 @@ def content(values: Mapping[str, str]) -> str:
     return area.HEADER + "".join(f"{name} {value}\n" for name, value in values.items())
 
 
+def files(values: Mapping[str, str]) -> dict[str, str | None]:
+    """Path → content of what this area writes; None for what has to go."""
+    return {PATH: content(values)}
+
+
 def plan(values: Mapping[str, str], look: Look, named: Collection[str] = ()) -> area.Plan:
     """The drop-in, taken in by a reload; connections that are open stay open.
 
@@ -96,7 +101,7 @@ def plan(values: Mapping[str, str], look: Look, named: Collection[str] = ()) -> 
         "scratch": put.SCRATCH,
     }
     return area.plan(
-        [area.own_file(look, PATH, content(values))],
+        area.own_files(look, files(values)),
         wrong=[f"~ sshd: {line}" for line in wrong],
         check=render("hardening/sshd_check.sh.j2", **fill),
         activate=render("hardening/sshd_activate.sh.j2"),

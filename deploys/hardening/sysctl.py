@@ -40,6 +40,11 @@ def content(values: Mapping[str, str]) -> str:
     return area.HEADER + "\n".join(lines) + "\n"
 
 
+def files(values: Mapping[str, str]) -> dict[str, str | None]:
+    """Path → content of what this area writes; None for what has to go."""
+    return {PATH: content(values)}
+
+
 def needs(values: Mapping[str, str]) -> list[Need]:
     """Our file, the live values, what all files together say, and the ways out of the host."""
     files = " ".join(file_of(name) for name in values)
@@ -83,7 +88,7 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
         "previous": [(path, found[path]) for path in wrong],
     }
     return area.plan(
-        [area.own_file(look, PATH, content(values))],
+        area.own_files(look, files(values)),
         wrong=[f"~ {path.replace('/', '.')}: {found[path]} → {value}" for path, value in wrong.items()],
         notes=[f"sysctl: this kernel has no {', '.join(absent)}"] if absent else [],
         activate=render("hardening/sysctl_activate.sh.j2", **fill),

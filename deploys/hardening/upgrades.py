@@ -59,6 +59,11 @@ def evidence(values: Mapping[str, str]) -> list[str]:
     ]
 
 
+def files(values: Mapping[str, str]) -> dict[str, str | None]:
+    """Path → content of what this area writes; None for what has to go."""
+    return {PATH: content(values)}
+
+
 def plan(values: Mapping[str, str], look: Look) -> area.Plan:
     """The file, and the timers that run it, unless somebody masked them."""
     wanted = evidence(values)
@@ -71,7 +76,7 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
     origins = [line for line in wanted if line.startswith(ORIGINS)]
     fill = {"evidence": wanted, "origins": origins, "timers": to_enable}
     return area.plan(
-        [area.own_file(look, PATH, content(values))],
+        area.own_files(look, files(values)),
         wrong=[f"~ apt: {line}" for line in (*missing, *strange)] + [f"~ {timer} is enabled" for timer in to_enable],
         notes=[f"upgrades: {', '.join(masked)}: masked, so nothing comes by itself"] if masked else [],
         check='apt-config -c "$candidate_0" dump >/dev/null',

@@ -17,7 +17,8 @@ def test_a_legacy_host_gets_its_policy_and_no_runtime() -> None:
     files = rendered(PRODUCTION, "legacy-1.example.net")
     assert "/etc/bulkhead/egress.nft" in files
     assert "/etc/squid/bulkhead.conf" in files
-    assert not any("runsc" in path or b"runsc" in content for path, content in files.items())
+    assert not any("runsc" in path for path in files)
+    assert b"runsc" not in files["/etc/docker/daemon.json"]
     assert list(files) == sorted(files)
 
 
@@ -26,6 +27,26 @@ def test_a_gvisor_host_gets_its_runtime() -> None:
     assert b'"default-runtime": "runsc"' in files["/etc/docker/daemon.json"]
     assert b'runtime_type = "io.containerd.runsc.v1"' in files["/etc/containerd/config.toml"]
     assert "/etc/bulkhead/egress.nft" not in files
+
+
+@pytest.mark.parametrize("name", ["legacy-1.example.net", "agents-1.example.net"])
+def test_every_host_gets_the_files_of_hardening(name: str) -> None:
+    files = rendered(PRODUCTION, name)
+    assert {
+        "/etc/apt/apt.conf.d/00bulkhead-tmp",
+        "/etc/apt/apt.conf.d/zz-bulkhead",
+        "/etc/audit/rules.d/50-bulkhead.rules",
+        "/etc/default/grub.d/zz-bulkhead.cfg",
+        "/etc/modprobe.d/00-bulkhead.conf",
+        "/etc/security/limits.d/zz-bulkhead.conf",
+        "/etc/ssh/sshd_config.d/00-bulkhead.conf",
+        "/etc/sysctl.d/zz-bulkhead.conf",
+        "/etc/systemd/coredump.conf.d/zz-bulkhead.conf",
+        "/etc/systemd/system/bulkhead-mounts.service",
+        "/etc/tmpfiles.d/zz-bulkhead.conf",
+    } <= files.keys()
+    assert b"\n-kernel.kptr_restrict = 2\n" in files["/etc/sysctl.d/zz-bulkhead.conf"]
+    assert b"\nPermitRootLogin " in files["/etc/ssh/sshd_config.d/00-bulkhead.conf"]
 
 
 @pytest.mark.parametrize("name", ["etc/bulkhead/egress.nft", "/etc/bulkhead/egress.nft"])
@@ -39,7 +60,7 @@ def test_one_file_alone(name: str) -> None:
 def test_all_files_under_their_paths() -> None:
     result = CliRunner().invoke(main, ["render", PRODUCTION, "legacy-1.example.net"])
     assert result.exit_code == 0
-    assert result.stdout.startswith("==> /etc/bulkhead/egress.nft <==\n#!/usr/sbin/nft -f\n")
+    assert "\n\n==> /etc/bulkhead/egress.nft <==\n#!/usr/sbin/nft -f\n" in result.stdout
     assert "\n\n==> /etc/systemd/system/bulkhead-egress.service <==\n" in result.stdout
 
 
