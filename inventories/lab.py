@@ -30,23 +30,38 @@ _gvisor = (
     }
 )
 
+# The lab's machines reach this computer for Debian's packages and gVisor's releases, and nothing else.
+_proxy = urlsplit(_lab.proxy)
+_mirror = {"to": _proxy.hostname, "ports": [_proxy.port]}
+_reach = {"management": [_proxy.hostname], "host": [{**_mirror, "user": user} for user in (0, 42)]}
+# The lab's own site, and the ports of those that its tests make.
+_sites = [port for port in (urlsplit(_lab.gvisor.base_url).port, "3150-3159") if port]
+
 # Said on the host itself, which goes before the group data beside the production inventory.
 _settings = {
     # Debian's own package has no shim, so containerd can't use it.
     "engines": ["docker"] if _lab.gvisor.origin == "distribution" else ["containerd", "docker"],
     "gvisor": _gvisor,
+    "egress": {
+        **_reach,
+        "host": [*_reach["host"], {"to": _proxy.hostname, "ports": _sites}],
+        "agents": {
+            "gamma": {
+                "subnet4": "172.30.3.0/24",
+                "subnet6": "fd42:3::/64",
+                "allow": [{"to": "203.0.113.10", "ports": [443]}, {"to": "2001:db8:1::10", "ports": [443]}],
+            },
+            "delta": {"subnet4": "172.30.4.0/24", "published": [{"port": 8080}]},
+        },
+    },
 }
 
 gvisor_hosts = [("gvisor", {**_data("gvisor"), **_settings})] if "gvisor" in _lab.machines else []
 
-# The lab's machines reach this computer for Debian's packages and nothing else.
-_proxy = urlsplit(_lab.proxy)
-_mirror = {"to": _proxy.hostname, "ports": [_proxy.port]}
 _legacy = {
     "engines": ["docker"],
     "egress": {
-        "management": [_proxy.hostname],
-        "host": [{**_mirror, "user": user} for user in (0, 42)],
+        **_reach,
         "agents": {
             "alpha": {
                 "subnet4": "172.30.1.0/24",

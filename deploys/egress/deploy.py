@@ -48,9 +48,8 @@ CAPABILITY = register(
     Capability(
         name="egress",
         groups=frozenset({GVISOR_HOSTS, LEGACY_HOSTS}),
-        validate=lambda host: settings.of(host) if settings.described(host) else None,
+        validate=settings.of,
         needs=facts.needs,
-        wanted=settings.described,
         files=files,
         across=settings.refuse_agents_on_both_kinds,
     )

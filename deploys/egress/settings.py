@@ -335,11 +335,6 @@ def _engine(host: InventoryHost, found: EgressSettings, agent: str) -> str:
     return found.agents[agent].engine or ("docker" if "docker" in engines(host) else "containerd")
 
 
-def described(host: InventoryHost) -> bool:
-    """Whether a host has an egress policy: legacy hosts always, others where the inventory gives one."""
-    return LEGACY_HOSTS in host.groups or host.data.get(KEY) is not None
-
-
 def refuse_agents_on_both_kinds(hosts: Sequence[InventoryHost]) -> None:
     """Raise BulkheadError for an agent that lives on a gVisor host and on a legacy host: it is of one tier."""
     kinds: dict[str, dict[str, str]] = {}

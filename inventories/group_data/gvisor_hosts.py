@@ -1,7 +1,27 @@
-"""What hosts of untrusted agents run, unless the inventory says otherwise for one of them."""
+"""What hosts of untrusted agents run, and what these may reach: all else is denied."""
 
 # The container engines on these hosts: each of them gets the runtime.
 engines = ["containerd", "docker"]
 
-# The exact release; its digests are pinned in bulkhead/pins.json ('bulkhead pin RELEASE' adds one).
-gvisor = {"release": "20260817.0"}
+# The exact release; its digests are pinned in bulkhead/pins.json ('bulkhead pin RELEASE' adds one). The mirror has the
+# layout of the official site, which no host could reach whose egress policy names addresses.
+gvisor = {"release": "20260817.0", "base_url": "https://198.51.100.80/gvisor/releases"}
+
+egress = {
+    # Who may reach the hosts' ssh: whoever runs Bulkhead has to be among them.
+    "management": ["198.51.100.0/28"],
+    "resolvers": ["198.51.100.53"],
+    "time_servers": ["198.51.100.123"],
+    # What the host itself may reach, by uid: that mirror, for root and for apt's own user.
+    "host": [
+        {"to": "198.51.100.80", "ports": [80, 443]},
+        {"to": "198.51.100.80", "ports": [80, 443], "user": 42},
+    ],
+    "agents": {
+        "research": {
+            "subnet4": "172.30.2.0/24",
+            # Names are reached through the proxy on the agent's gateway, 172.30.2.1:3128.
+            "names": {".example.com": [443]},
+        },
+    },
+}

@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,10 +45,15 @@ VIRSH = ("virsh", "--connect", URI)
 NOT_IN_THE_LAB = {
     "hardening.command_line": "the lab's machines are started without a boot loader",
     "hardening.upgrades_come": "they fetch nothing on their own",
+    "egress.agents_reach_nothing_that_is_not_named": "they have no way out, unless a test gives them one",
+    "egress.users_reach_no_metadata": "the same",
 }
-"""Checks that are skipped on the lab's machines, whatever a test does, and why."""
+"""Checks that are skipped on the lab's machines, unless a test does something for it, and why."""
 
-NOT_FOR_ITS_KIND = {"gvisor": ("egress.", "docker_options."), "legacy": ("containerd.", "docker.", "gvisor.")}
+NOT_FOR_ITS_KIND = {
+    "gvisor": ("docker_options.", "egress.the_proxy_knows_its_names"),
+    "legacy": ("containerd.", "docker.", "gvisor."),
+}
 """Machine → what the names of checks begin with that are for the other kind of host, or not in its inventory."""
 
 
@@ -88,6 +95,15 @@ class Machine:
             f"{script}\nEND_OF_IMAGE\n"
             "docker load --quiet --input /var/tmp/test-image/image.tar; rm -r /var/tmp/test-image"
         )
+
+    @contextmanager
+    def way_out(self) -> Iterator[None]:
+        """A default route, as other hosts have one: what has no route comes to no rule of the egress policy."""
+        self.sh("ip link add out type dummy; ip link set out up; ip route add default dev out")
+        try:
+            yield
+        finally:
+            self.sh("ip link delete out")
 
     def login_methods(self) -> set[str]:
         """What sshd offers to one who has no key."""
@@ -166,15 +182,17 @@ class Runs:
         self._number = 0
 
     def inventory(self, **overrides: Any) -> str:
-        """An inventory like the lab's, with some of the machine's data replaced."""
+        """An inventory like the lab's, with some of the machine's data replaced, and without the other machine."""
         if not overrides:
             return "inventories/lab.py"
         self._number += 1
         path = self._directory / f"lab_{self._number}.py"
         lab = (ROOT / "inventories" / "lab.py").read_text()
+        # One agent on machines of both kinds would be an error.
+        (other,) = {"gvisor", "legacy"} - {self.machine}
         path.write_text(
             f"{lab}\n{self.machine}_hosts = [(_name, {{**_host, **{overrides!r}}}) for _name, _host in"
-            f" {self.machine}_hosts]\n"
+            f" {self.machine}_hosts]\n{other}_hosts = []\n"
         )
         return str(path)
 

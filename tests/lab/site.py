@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import threading
@@ -15,6 +16,18 @@ import pytest
 from bulkhead.lab import LabState, lifecycle
 
 PROGRAMS = ("runsc", "containerd-shim-runsc-v1")
+
+
+PORTS = range(3150, 3160)
+"""Those that the lab's inventory lets the machine reach."""
+
+
+def _listening(address: str, handler: type[http.server.BaseHTTPRequestHandler]) -> http.server.ThreadingHTTPServer:
+    """A server on the first of the ports that is free; OSError when none is."""
+    for port in PORTS:
+        with contextlib.suppress(OSError):
+            return http.server.ThreadingHTTPServer((address, port), handler)
+    raise OSError(f"none of the ports {PORTS[0]} to {PORTS[-1]} of {address} can be had")
 
 
 class Site:
@@ -52,7 +65,7 @@ class Site:
 
         bridge = urlsplit(lab.gvisor.base_url).hostname
         assert bridge is not None
-        self._server = http.server.ThreadingHTTPServer((bridge, 0), Handler)
+        self._server = _listening(bridge, Handler)
         self.url = f"http://{bridge}:{self._server.server_port}"
 
     def __enter__(self) -> Self:

@@ -38,7 +38,12 @@ RUNSC = Runtime(
 
 def gvisor_host(**data: Any) -> InventoryHost:
     """A host of `gvisor_hosts` with these data and the rest as in the example inventory."""
-    described = {"engines": ["containerd", "docker"], "gvisor": {"release": "20260817.0"}, **data}
+    described = {
+        "engines": ["containerd", "docker"],
+        "gvisor": {"release": "20260817.0"},
+        "egress": {"management": ["192.0.2.0/24"]},
+        **data,
+    }
     return InventoryHost("agents-1", frozenset({"gvisor_hosts"}), described)
 
 

@@ -28,9 +28,9 @@ def test_every_folder_of_deploys_is_a_capability() -> None:
 @pytest.mark.parametrize(
     ("engines", "names"),
     [
-        (["docker"], {"leftovers", "hardening", "gVisor", "runtimes", "Docker"}),
-        (["containerd"], {"leftovers", "hardening", "gVisor", "runtimes", "containerd"}),
-        (["containerd", "docker"], {"leftovers", "hardening", "gVisor", "runtimes", "containerd", "Docker"}),
+        (["docker"], {"leftovers", "hardening", "egress", "gVisor", "runtimes", "Docker"}),
+        (["containerd"], {"leftovers", "hardening", "egress", "gVisor", "runtimes", "containerd"}),
+        (["containerd", "docker"], {"leftovers", "hardening", "egress", "gVisor", "runtimes", "containerd", "Docker"}),
     ],
 )
 def test_an_engine_that_a_host_has_not_got_is_left_alone(engines: list[str], names: set[str]) -> None:
@@ -47,11 +47,6 @@ def test_a_legacy_host_gets_nothing_of_gvisor() -> None:
     assert not [need for need in needs if isinstance(need, Command) and need.name.startswith("gvisor.")]
 
 
-def test_a_gvisor_host_has_an_egress_policy_where_the_inventory_says_one() -> None:
-    host = gvisor_host(engines=["docker"], egress=EGRESS)
-    assert "egress" in {capability.name for capability in discover() if capability.applies(host)}
-
-
 def test_a_look_brings_what_the_host_s_capabilities_need_and_no_more() -> None:
     needs = needs_of(gvisor_host(engines=["docker"]))
     assert File("/etc/docker/daemon.json") in needs
@@ -66,7 +61,7 @@ def test_a_right_inventory_passes() -> None:
 
 
 def test_everything_wrong_on_every_host_is_said_at_once_and_once() -> None:
-    wrong = {"engines": ["podman"], "gvisor": {"release": "latest"}}
+    wrong = {"engines": ["podman"], "gvisor": {"release": "latest"}, "egress": EGRESS}
     with pytest.raises(BulkheadError) as error:
         check_inventory([named("a", "gvisor_hosts", **wrong), gvisor_host(docker={"default_runtime": "kata"})])
     assert sorted(error.value.message.splitlines()) == [

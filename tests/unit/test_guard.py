@@ -22,7 +22,11 @@ from bulkhead.guard import Guard, becomes_root, explained
 from bulkhead.inventory_file import ROOT
 from deploys.hardening.table import AREAS
 
-SETTINGS = {"engines": ["docker"], "gvisor": {"release": "20260817.0"}}
+SETTINGS = {
+    "engines": ["docker"],
+    "gvisor": {"release": "20260817.0"},
+    "egress": {"management": ["192.0.2.0/24"]},
+}
 
 
 def pyinfra(

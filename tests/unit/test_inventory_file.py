@@ -20,7 +20,7 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> str:
     (tmp_path / "group_data").mkdir()
     (tmp_path / "group_data" / "all.py").write_text('ssh_user = "ops"\n')
     (tmp_path / "group_data" / "gvisor_hosts.py").write_text(
-        'engines = ["containerd"]\ngvisor = {"release": "20260817.0"}\n'
+        'engines = ["containerd"]\ngvisor = {"release": "20260817.0"}\negress = {"management": ["192.0.2.0/24"]}\n'
     )
     (tmp_path / "inventory.py").write_text(INVENTORY)
     return str(tmp_path / "inventory.py")
@@ -88,6 +88,6 @@ def test_a_file_that_is_broken(tmp_path: Path, text: str, reason: str) -> None:
 
 def test_the_example_inventory_is_right() -> None:
     hosts = {host.name: host for host in load(str(ROOT / "inventories" / "production.py"))}
-    assert hosts["agents-1.example.net"].data["gvisor"] == {"release": "20260817.0"}
-    assert hosts["agents-2.example.net"].data["gvisor"] == {"release": "20260810.0"}
+    assert hosts["agents-1.example.net"].data["gvisor"]["release"] == "20260817.0"
+    assert hosts["agents-2.example.net"].data["gvisor"]["release"] == "20260810.0"
     assert hosts["agents-2.example.net"].data["engines"] == ["containerd", "docker"]

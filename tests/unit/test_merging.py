@@ -25,7 +25,12 @@ gvisor_hosts = [("agents-1", {
     "gvisor": {"release": "20260817.0", "profiles": {"runsc-strict": {"flags": {"network": "none"}}}},
     "runtimes": {"kata": {"runtime_type": "io.containerd.kata.v2", "engines": ["containerd"]}},
     "containerd": {"default_runtime": "runsc", "enable_cri": True},
-}), ("agents-2", {"engines": ["docker"], "gvisor": {"release": "20260817.0"}})]
+    "egress": {"management": ["192.0.2.0/24"]},
+}), ("agents-2", {
+    "engines": ["docker"],
+    "gvisor": {"release": "20260817.0"},
+    "egress": {"management": ["192.0.2.0/24"]},
+})]
 """
 
 

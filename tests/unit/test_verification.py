@@ -327,7 +327,7 @@ def test_sudo_with_a_password_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "inventory.py"
     path.write_text(
         'gvisor_hosts = [("agents-1", {"_sudo_password": "s3cret", "engines": ["docker"],'
-        ' "gvisor": {"release": "20260817.0"}})]\n'
+        ' "gvisor": {"release": "20260817.0"}, "egress": {"management": ["192.0.2.0/24"]}})]\n'
     )
     with pytest.raises(BulkheadError) as error:
         verify(str(path))

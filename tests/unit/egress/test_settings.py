@@ -379,18 +379,19 @@ def test_no_management_source() -> None:
     assert refused(without) == ["old: egress.management: field required (found {})"]
 
 
-def test_a_legacy_host_without_a_policy() -> None:
-    host = InventoryHost("old", frozenset({"legacy_hosts"}), {"engines": ["docker"]})
+@pytest.mark.parametrize("kind", ["legacy_hosts", "gvisor_hosts"])
+def test_a_host_without_a_policy(kind: str) -> None:
+    host = InventoryHost("old", frozenset({kind}), {"engines": ["docker"], "gvisor": {"release": "20260817.0"}})
     assert refused(host) == ["old: egress: missing: without management sources the host would lock everybody out"]
     with pytest.raises(BulkheadError) as error:
         settings.of(host)
     assert error.value.hint == ("Write egress = {'management': ['192.0.2.0/24'], ...}: at least who may reach its ssh.")
 
 
-def test_a_gvisor_host_needs_none() -> None:
-    assert not settings.described(gvisor_host())
-    assert settings.described(gvisor_host(egress={}))
-    check_inventory([gvisor_host()])
+def test_a_gvisor_host_that_is_losing_gvisor_keeps_its_policy() -> None:
+    with pytest.raises(BulkheadError) as error:
+        check_inventory([gvisor_host(gvisor={"state": "absent"}, egress=None)])
+    assert error.value.message == "agents-1: egress.management: field required (found {})"
 
 
 @pytest.mark.parametrize("value", [[], "allow", 5])

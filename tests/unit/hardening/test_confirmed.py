@@ -64,6 +64,7 @@ class Drill:
             "ssh_known_hosts_file": str(self.folder / "known"),
             "engines": ["docker"],
             "gvisor": {"release": "20260817.0"},
+            "egress": {"management": ["192.0.2.0/24"]},
             "hardening": {
                 "confirm_seconds": 20,
                 "sshd": {"StrictModes": override(None), **sshd},

@@ -283,7 +283,7 @@ def test_of_an_area_that_is_left_out_nothing_is_asked_and_nothing_done() -> None
 
 def test_a_host_is_asked_in_the_one_look() -> None:
     for kind, data in (
-        ("gvisor_hosts", {"gvisor": {"release": "20260817.0"}}),
+        ("gvisor_hosts", {"gvisor": {"release": "20260817.0"}, "egress": {"management": ["192.0.2.0/24"]}}),
         ("legacy_hosts", {"egress": {"management": ["192.0.2.0/24"]}}),
     ):
         needs = needs_of(host(kind, data))
