@@ -88,6 +88,7 @@ def merged(
             runtimes,
             docker.default_runtime(host) if host else None,
             options=docker.managed(host) if host else daemon.NO_OPTIONS,
+            yielding=docker.yielding(host) if host else (),
             docker=engine_version or daemon.SHIM_VERSION,
             path=source.name,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -35,6 +35,7 @@ def merge(
     default: str | None,
     *,
     options: Mapping[str, Any] = NO_OPTIONS,
+    yielding: Collection[str] = (),
     docker: tuple[int, int] = SHIM_VERSION,
     record: Record | None = None,
     path: str = PATH,
@@ -42,6 +43,7 @@ def merge(
     """`text` (None for no file) with `runtimes` registered and `default` as the default runtime, and the new record.
 
     `options` are further keys with their values, each as a whole: what the user said there comes back when it goes.
+    Those that are `yielding` are only put where the user said nothing.
 
     The same text when it already has them, None when there is no file and none is needed. `record` says what an earlier
     merge put in: what of it is not wanted any more goes. `docker` is the daemon's version.
@@ -64,7 +66,11 @@ def merge(
         if default is not None:
             # A default that names what is ours would dangle without us.
             settings.append(Setting((DEFAULT,), default, returns=base.get(DEFAULT) not in [*names, *gone]))
-        return settings + [Setting((key,), value, returns=True) for key, value in options.items()]
+        return settings + [
+            Setting((key,), value, returns=True)
+            for key, value in options.items()
+            if key not in yielding or not base.get(key)
+        ]
 
     with in_file(path):
         merged, updated = apply(JSON, text, wanted, record)

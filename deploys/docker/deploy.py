@@ -16,6 +16,7 @@ from bulkhead.runtime import RUNC, Runtime, to_prove
 from bulkhead.structure import changes
 from bulkhead.templates import render
 from deploys.docker import agents_slice, daemon, facts, hardened, settings
+from deploys.docker.options import DNS
 from deploys.docker.options import evidence as option_evidence
 
 
@@ -60,7 +61,14 @@ def deploy(host: InventoryHost, look: Look) -> None:
     record = ledger.files.get(path, Record())
     before = main.text(path) if main else None
     merged, updated = daemon.merge(
-        before, runtimes, default, options=options, docker=there.version, record=record, path=path
+        before,
+        runtimes,
+        default,
+        options=options,
+        yielding=settings.yielding(host),
+        docker=there.version,
+        record=record,
+        path=path,
     )
     old, new = daemon.parse(before, path), daemon.parse(merged, path)
     _refuse_command_line(there, path, new)
@@ -113,7 +121,11 @@ def deploy(host: InventoryHost, look: Look) -> None:
         "allow_restart": wanted.allow_restart,
         "restart": restart,
         "what": "what its file says" if options else "the runtimes or the default as configured",
-        "network": any("enable_icc" in piece and piece not in there.info for piece in shown),
+        "network": [
+            *(["icc"] if any("enable_icc" in piece and piece not in there.info for piece in shown) else []),
+            # Until they are restarted, containers have dockerd ask for them as it did when they were started.
+            *([DNS] if DNS in restart and not old.get(DNS) else []),
+        ],
         "moves": "userns-remap" in restart or hardened.moves_data(there, options),
         "data_root": str(old.get("data-root", "/var/lib/docker")),
         "invocation": there.invocation,

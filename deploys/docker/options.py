@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 from bulkhead.errors import BulkheadError
@@ -18,6 +19,9 @@ from bulkhead.runtime import RUNC
 
 SLICE = "bulkhead-agents.slice"
 CGROUP_PARENT = "cgroup-parent"
+DNS = "dns"
+NOBODY = ["0.0.0.0"]
+"""A name server that there is none: a container that asks it asks itself."""
 
 Version = tuple[int, int]
 
@@ -70,6 +74,15 @@ BASELINE = {
             "no process as root passes the traffic of published ports and hides where it comes from",
             "CIS 2.16",
             "--userland-proxy",
+        ),
+        Option(
+            DNS,
+            NOBODY,
+            "dockerd asks no name server for an agent itself, as root and past the agent's policy: with servers of its "
+            "own it asks from the container, without it asks the host's from the host: 28 always, 26 those on loopback "
+            "and of IPv6, 20.10 those on loopback (as tried)",
+            "Docker's manual, Networking overview, DNS services",
+            "--dns",
         ),
         Option(
             "live-restore",
@@ -174,7 +187,7 @@ FORBIDDEN = {
     )
 }
 
-_TYPES = {bool: "True or False", str: "a text", dict: "a dictionary"}
+_TYPES = {bool: "True or False", str: "a text", dict: "a dictionary", list: "a list"}
 
 
 def refuse_wrong(key: str, value: Any) -> None:
@@ -190,6 +203,8 @@ def refuse_wrong(key: str, value: Any) -> None:
         return
     if not isinstance(value, kind):
         raise ValueError(f"value: expected {_TYPES[kind]}, found {value!r}")
+    if key == DNS and not (value and all(_is_address(one) for one in value)):
+        raise ValueError(f"value: expected addresses of name servers, found {value!r}")
     if key == "log-opts" and not all(isinstance(one, str) for pair in value.items() for one in pair):
         raise ValueError(f"value: every option of a log driver is a text, found {value!r}")
     if key == "default-ulimits":
@@ -200,6 +215,13 @@ def refuse_wrong(key: str, value: Any) -> None:
                 raise ValueError(f"value: {name}: limits are numbers, found {limit!r}")
     if key == CGROUP_PARENT and not (value.endswith(".slice") and len(value) > len(".slice") and "/" not in value):
         raise ValueError(f"value: {value!r} is not the name of a slice, such as {SLICE!r}")
+
+
+def _is_address(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and bool(ip_address(value))
+    except ValueError:
+        return False
 
 
 def options(overrides: Mapping[str, Any]) -> dict[str, Any]:

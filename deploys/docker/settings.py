@@ -11,7 +11,7 @@ from bulkhead.capability import refuse_unknown_runtime, runtimes_of
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import LEGACY_HOSTS, AbsolutePath, InventoryHost, Settings, engines, read
 from deploys.docker import options
-from deploys.docker.options import CGROUP_PARENT, SLICE
+from deploys.docker.options import CGROUP_PARENT, DNS, SLICE
 
 KEY = "docker"
 
@@ -131,8 +131,27 @@ def legacy(host: InventoryHost) -> bool:
 
 
 def managed(host: InventoryHost) -> dict[str, Any]:
-    """Key of `daemon.json` → value of what Bulkhead sets on `host` besides runtimes; nothing on gVisor hosts."""
-    return of(host).managed if legacy(host) else {}
+    """Key of `daemon.json` → value of what Bulkhead sets on `host` besides runtimes; nothing on gVisor hosts.
+
+    Containers ask the name servers of the host's policy, which lets those agents reach them that may.
+    """
+    if not legacy(host):
+        return {}
+    # Not above, since that package needs this one.
+    from deploys.egress.settings import of as egress_of
+
+    found = of(host)
+    servers = [
+        str(server.network_address)
+        for server in sorted(egress_of(host).resolvers, key=lambda server: server.version)
+        if server.prefixlen == server.max_prefixlen
+    ]
+    return {**found.managed, **({DNS: servers} if servers and yielding(host) else {})}
+
+
+def yielding(host: InventoryHost) -> frozenset[str]:
+    """The keys of `managed` for which anything that the file says already is as good: name servers, whichever."""
+    return frozenset({DNS} - of(host).options.keys())
 
 
 def default_runtime(host: InventoryHost) -> str | None:

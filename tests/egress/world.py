@@ -87,7 +87,8 @@ class Place:
 class World:
     """The namespaces, by short names, and a prober in each."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Mapping[str, Sequence[str]] | None = None) -> None:
+        self._names = names or {}
         self._prefix = f"bulkhead-{os.getpid()}-"
         self.places: dict[str, Place] = {}
 
@@ -104,8 +105,9 @@ class World:
                 name: Place(["ip", "netns", "exec", self._prefix + name, sys.executable, "-S", str(PROBER)])
                 for name in NAMES
             }
-            for place in self.places.values():
-                assert place.ask(op="listen", tcp=TCP, udp=UDP) == "listening"
+            for name, place in self.places.items():
+                names = self._names if name in ("world", "host") else {}
+                assert place.ask(op="listen", tcp=TCP, udp=UDP, names=names) == "listening"
         except BaseException:
             self.__exit__()
             raise
@@ -121,6 +123,10 @@ class World:
     def sh(self, name: str, script: str) -> str:
         """What a shell script prints in a namespace; CalledProcessError when it fails."""
         return run("ip", "netns", "exec", self._prefix + name, "sh", "-ec", script)
+
+    def namespace(self, name: str) -> str:
+        """The file that stands for a namespace (ip-netns(8))."""
+        return f"/run/netns/{self._prefix}{name}"
 
     def load(self, ruleset: str) -> None:
         """Load a ruleset into the host, as its file would be."""
@@ -196,7 +202,7 @@ def run(*command: str, text: str | None = None, environment: Mapping[str, str] |
 
 
 @contextlib.contextmanager
-def world() -> Iterator[World]:
-    """The world, gone afterwards."""
-    with World() as made:
+def world(names: Mapping[str, Sequence[str]] | None = None) -> Iterator[World]:
+    """The world, gone afterwards. Its resolvers and the host's know `names` with their addresses, or else they echo."""
+    with World(names) as made:
         yield made

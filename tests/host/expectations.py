@@ -32,6 +32,7 @@ DOCKER = {
     "icc": False,
     "no-new-privileges": True,
     "userland-proxy": False,
+    "dns": "of its own",
     "live-restore": True,
     "userns-remap": "default",
     "default-ulimits": {"nofile": (1024, 65536), "nproc": (2048, 2048)},

@@ -10,7 +10,7 @@ import pytest
 from testinfra.host import Host
 
 from bulkhead.inventory import InventoryHost
-from tests.host import expectations
+from tests.host import expectations, questions
 from tests.host.containers import DockerProbes
 
 pytestmark = pytest.mark.usefixtures("with_docker", "legacy_host")
@@ -198,3 +198,20 @@ def test_no_process_in_between(host: Host, docker_probes: DockerProbes, expected
     """Traffic of a published port passes no process as root."""
     docker_probes.plain("--publish 127.0.0.1::9")
     assert (host.run("pgrep -x docker-proxy").rc == 0) is expected["userland-proxy"]
+
+
+def test_name_servers(host: Host, described: InventoryHost, docker_probes: DockerProbes, expected: Expected) -> None:
+    """Docker asks no name server for an agent itself, past the agent's policy: the question leaves by the agent's
+    bridge, or not at all."""
+    assert expected["dns"]
+    agents = described.data["egress"].get("agents") or {}
+    there = [name for name in agents if host.run("docker network inspect %s", name).rc == 0]
+    if not there:
+        pytest.skip("Docker has no agent's network")
+    name, pid = docker_probes.plain(f"--network {there[0]}")
+    assert questions.answers(host, pid, name) == 1, "Docker's name server does not know the container itself"
+    assert questions.passed_on_by_the_host(host, pid) == 0
+    running = host.check_output("docker ps --quiet --no-trunc").split()
+    files = host.check_output(f"docker inspect --format '{{{{.ResolvConfPath}}}}' {' '.join(running)}").split()
+    # Since 26 Docker writes which servers it asks from the host; a container that live-restore kept has its old ones.
+    assert host.run(f"grep -H 'ExtServers:.*host(' {' '.join(files)}").stdout == ""

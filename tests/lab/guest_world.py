@@ -83,7 +83,7 @@ class GuestWorld:
         self.places["host"] = Place(self.machine.command(PYTHON))
         for name, place in self.places.items():
             tcp = [port for port in TCP if port not in TAKEN or name != "host"]
-            names = NAMES if name == "world" else {}
+            names = NAMES if name in ("world", "host") else {}
             assert place.ask(op="listen", tcp=tcp, udp=UDP, names=names) == "listening"
 
     def close(self) -> None:

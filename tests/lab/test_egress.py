@@ -150,6 +150,48 @@ def test_the_engine_does_not_undo_it(world: GuestWorld, guarded: Machine, what: 
             assert (result(world, flow) == "passed") == flow.allowed, flow.name
 
 
+def asked(world: GuestWorld, agent: str) -> str:
+    """What becomes of a question to Docker's own name server; wherever it comes, that it came is known."""
+    token = uuid.uuid4().hex
+    said = world.places[agent].ask(op="name", to="127.0.0.11", port=53, token=token, seconds=15)
+    came = [
+        where
+        for where in ("world", "host")
+        if world.places[where].ask(op="count", token=f"dns:{token}.example.com") != "0"
+    ]
+    assert bool(came) == (said == "passed"), (said, came)
+    return said
+
+
+WITHOUT_DNS = (
+    "import json; path = '/etc/docker/daemon.json'; said = json.load(open(path)); del said['dns'];"
+    " json.dump(said, open(path, 'w'))"
+)
+
+
+@pytest.mark.long
+def test_docker_passes_on_no_question(world: GuestWorld, guarded: Machine) -> None:
+    """Names carry nothing out past the policy; without `dns`, and with a resolver on loopback, they do."""
+    again = "docker restart --time 1 alpha twin beta other"
+    world.close()
+    guarded.sh(
+        "cp -a /etc/docker/daemon.json /root/daemon.json; cp -P /etc/resolv.conf /root/resolv.conf 2>/dev/null || :\n"
+        f'rm -f /etc/resolv.conf; echo nameserver 127.0.0.1 >/etc/resolv.conf; python3 -c "{WITHOUT_DNS}"\n'
+        f"systemctl restart docker; {again}"
+    )
+    try:
+        world.open()
+        assert asked(world, "alpha") == "passed"
+    finally:
+        world.close()
+        guarded.sh(
+            f"mv /root/daemon.json /etc/docker/daemon.json; systemctl restart docker; {again}\n"
+            "rm /etc/resolv.conf; [ ! -e /root/resolv.conf ] || mv /root/resolv.conf /etc/resolv.conf"
+        )
+        world.open()
+    assert asked(world, "alpha") in ("refused", "silent")
+
+
 @pytest.mark.parametrize(
     ("agent", "name", "port", "expected"),
     [

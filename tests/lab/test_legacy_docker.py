@@ -19,7 +19,7 @@ STOCK = '{\n\t"log-driver" : "journald",\n\t"icc": true,   "labels": ["rack=7"]\
 
 KEYS = (
     *("icc", "no-new-privileges", "userland-proxy", "live-restore", "userns-remap", "default-ulimits"),
-    *("log-driver", "log-opts", "cgroup-parent"),
+    *("log-driver", "log-opts", "cgroup-parent", "dns"),
 )
 
 
@@ -57,7 +57,7 @@ def test_it_is_verified(hardened: Machine, legacy_runs: Runs) -> None:
     # Its tools have to be on the machine, which is not Docker's part.
     own.pop("docker_options.apparmor")
     assert set(own.values()) == {"passed"}
-    assert len(own) == 13
+    assert len(own) == 14
 
 
 def test_an_edit_elsewhere_in_the_file_restarts_nothing(hardened: Machine, legacy_runs: Runs) -> None:

@@ -49,7 +49,8 @@ def gvisor_host(**data: Any) -> InventoryHost:
 
 def legacy_host(**data: Any) -> InventoryHost:
     """A host of `legacy_hosts` with Docker and these data."""
-    return InventoryHost("old-1", frozenset({"legacy_hosts"}), {"engines": ["docker"], **data})
+    described = {"engines": ["docker"], "egress": {"management": ["192.0.2.0/24"]}, **data}
+    return InventoryHost("old-1", frozenset({"legacy_hosts"}), described)
 
 
 def sh(script: str | bytes, timeout: float = 30) -> subprocess.CompletedProcess[str]:

@@ -189,6 +189,21 @@ def test_a_default_network_of_before_counts(ran: Run) -> None:
     assert "icc takes effect in a restart of docker without running containers" in (ran.scripts[SET] or "")
 
 
+def test_name_servers_of_before_stay_with_running_containers(ran: Run) -> None:
+    text, record = merged(options={"dns": override(None)})
+    converge(legacy_host(), looked(text, record, INFO, icc="false", unit=UNIT))
+    assert "dns takes effect in a restart of docker without running containers" in (ran.scripts[SET] or "")
+    converge(legacy_host(), looked(text, record, INFO, icc="true", unit=UNIT))
+    assert "icc and dns take effect in a restart of docker without running containers" in (ran.scripts[SET] or "")
+
+
+def test_other_name_servers_than_before_may_come_while_containers_run(ran: Run) -> None:
+    text, record = merged(options={"dns": override(["10.0.0.2"])})
+    converge(legacy_host(), looked(text, record, INFO, icc="false", unit=UNIT))
+    assert "without running containers" not in (ran.scripts[SET] or "")
+    assert "systemctl restart docker.service" in (ran.scripts[SET] or "")
+
+
 def test_a_change_that_a_reload_takes_in_restarts_nothing(ran: Run) -> None:
     text, record = merged()
     host = legacy_host(docker={"options": {"live-restore": override(False)}})
@@ -339,7 +354,7 @@ def checked(
         "gone": [],
         "proofs": [],
         "moves": False,
-        "network": False,
+        "network": [],
         "restart": [],
         "data_root": str(tmp_path / "data"),
         **values,
@@ -355,7 +370,7 @@ def listed(*names: str) -> str:
 
 
 def test_nothing_is_in_the_way(tmp_path: Path) -> None:
-    assert checked(tmp_path, moves=True, restart=["icc"], network=True) == (0, "")
+    assert checked(tmp_path, moves=True, restart=["icc"], network=["icc"]) == (0, "")
     assert checked(tmp_path, running=listed("a")) == (0, "")
     assert checked(tmp_path, running=listed("a"), live=True, restart=["userland-proxy"]) == (0, "")
     assert checked(tmp_path, running=listed("a"), restart=["userland-proxy"], allow_restart=True) == (0, "")
@@ -369,7 +384,7 @@ def test_a_restart_that_kills_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_default_network_in_use_is_refused_with_live_restore_too(tmp_path: Path) -> None:
-    status, error = checked(tmp_path, running=listed("agent-1"), live=True, restart=["icc"], network=True)
+    status, error = checked(tmp_path, running=listed("agent-1"), live=True, restart=["icc"], network=["icc"])
     assert status == 1
     assert "icc takes effect in a restart of docker without running containers, and there are: agent-1\n" in error
 
@@ -418,7 +433,7 @@ def acted(tmp_path: Path, template: str, **values: Any) -> tuple[int, list[str],
         "containers": f"cat {tmp_path}/answer",
         "container": "false",
         "allow_restart": False,
-        "network": True,
+        "network": ["icc"],
         "restart": ["icc"],
         "invocation": "beef",
         "fresh": [],

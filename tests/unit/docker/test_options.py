@@ -15,7 +15,7 @@ from bulkhead.registration import Ledger, Record
 from bulkhead.toml_text import same
 from deploys.docker import daemon, options
 from deploys.docker.options import BASELINE, FORBIDDEN, evidence, refuse_forbidden
-from deploys.docker.settings import managed, of
+from deploys.docker.settings import managed, of, yielding
 from tests.oracles import dockerd
 from tests.oracles.dockerd import Dockerd
 from tests.unit.docker.test_any_daemon_json import meaning
@@ -29,6 +29,7 @@ EXPECTED: dict[str, Any] = {
     "icc": False,
     "no-new-privileges": True,
     "userland-proxy": False,
+    "dns": ["0.0.0.0"],
     "live-restore": True,
     "userns-remap": "default",
     "default-ulimits": {
@@ -88,6 +89,15 @@ def test_a_gvisor_host_has_none() -> None:
         ({"options": {"mtu": override(1400)}}, "docker.options: mtu: unknown option (known: icc, no-new-privileges, "),
         ({"options": {"icc": override("no")}}, "docker.options: icc: value: expected True or False, found 'no'"),
         ({"options": {"icc": override(0)}}, "docker.options: icc: value: expected True or False, found 0"),
+        ({"options": {"dns": override("10.0.0.2")}}, "docker.options: dns: value: expected a list, found '10.0.0.2'"),
+        (
+            {"options": {"dns": override([])}},
+            "docker.options: dns: value: expected addresses of name servers, found []",
+        ),
+        (
+            {"options": {"dns": override(["10.0.0.2", "dns.example.com"])}},
+            "docker.options: dns: value: expected addresses of name servers, found ['10.0.0.2', 'dns.example.com']",
+        ),
         ({"options": {"userns-remap": override(True)}}, "docker.options: userns-remap: value: expected a text, found"),
         ({"options": {"log-opts": override("x")}}, "docker.options: log-opts: value: expected a dictionary, found 'x'"),
         (
@@ -139,6 +149,42 @@ def test_a_log_driver_with_its_options() -> None:
     assert said(log_driver="json-file")["log-opts"] == EXPECTED["log-opts"]
 
 
+def test_name_servers_are_those_of_the_host_s_policy() -> None:
+    egress = {"management": ["192.0.2.0/24"], "resolvers": ["2001:db8::53", "198.51.100.53", "10.0.0.0/24"]}
+    assert managed(legacy_host(egress=egress))["dns"] == ["198.51.100.53", "2001:db8::53"]
+    chosen = {"options": {"dns": override(["10.0.0.2"])}}
+    assert managed(legacy_host(egress=egress, docker=chosen))["dns"] == ["10.0.0.2"]
+    left = {"options": {"dns": override(None)}}
+    assert "dns" not in managed(legacy_host(egress=egress, docker=left))
+    assert managed(gvisor_host(egress=egress)) == {}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('{"dns": ["10.0.0.2"]}', ["10.0.0.2"]),
+        ('{"dns": ["127.0.0.1"]}', ["127.0.0.1"]),
+        ('{"dns": []}', ["0.0.0.0"]),
+        ('{"dns": null}', ["0.0.0.0"]),
+        (None, ["0.0.0.0"]),
+    ],
+)
+def test_name_servers_of_the_user_stay(before: str | None, after: list[str]) -> None:
+    """Any of one's own keep dockerd from asking as the host."""
+    text, record = daemon.merge(before, [], None, options=EXPECTED, yielding=yielding(legacy_host()))
+    assert meaning(text)["dns"] == after
+    assert daemon.merge(text, [], None, options=EXPECTED, yielding={"dns"}, record=record) == (text, record)
+    assert daemon.merge(text, [], None, record=record)[0] == before
+
+
+def test_name_servers_of_the_inventory_go_before_those_of_the_user() -> None:
+    host = legacy_host(docker={"options": {"dns": override(["198.51.100.1"])}})
+    before = '{"dns": ["10.0.0.2"]}'
+    text, record = daemon.merge(before, [], None, options=managed(host), yielding=yielding(host))
+    assert meaning(text)["dns"] == ["198.51.100.1"]
+    assert daemon.merge(text, [], None, record=record) == (before, Record())
+
+
 # What is written
 
 USERS = """\
@@ -173,6 +219,7 @@ _changed: dict[str, list[Any]] = {
     "userns-remap": ["", "someone"],
     "log-opts": [{}, {"max-size": "1m"}],
     "default-ulimits": [{}],
+    "dns": [["198.51.100.53", "2001:db8::53"]],
 }
 WANTED = st.fixed_dictionaries(
     {},
@@ -188,10 +235,11 @@ def test_any_file(text: str | None, first: dict[str, Any], then: dict[str, Any])
     record = Record()
     after = text
     for want in (first, then):
-        after, record = daemon.merge(after, [], None, options=want, record=record)
-        assert same(meaning(after), {**deepcopy(before), **want})
+        after, record = daemon.merge(after, [], None, options=want, yielding={"dns"}, record=record)
+        put = {key: value for key, value in want.items() if key != "dns" or not before.get("dns")}
+        assert same(meaning(after), {**deepcopy(before), **put})
         record = on_host(Ledger(files={PATH: record})).files.get(PATH, Record()) if record.settings else Record()
-        assert daemon.merge(after, [], None, options=want, record=record)[0] == after
+        assert daemon.merge(after, [], None, options=want, yielding={"dns"}, record=record)[0] == after
     assert daemon.merge(after, [], None, record=record) == (text, Record())
 
 
