@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import collapse_addresses
 from typing import Generic, TypeVar
@@ -43,16 +44,34 @@ def disjoint(rules: Iterable[Rule[K]], version: int) -> list[Rule[K]]:
             by_key.setdefault(rule.key, []).append(rule)
     result = []
     for key, group in by_key.items():
-        edges = sorted({edge for rule in group for edge in (rule.ports[0], rule.ports[1] + 1)})
-        pieces: list[tuple[Interval, tuple[Network, ...]]] = []
-        for first, after in itertools.pairwise(edges):
-            networks = _collapsed(rule.network for rule in group if rule.ports[0] <= first <= rule.ports[1])
-            if pieces and pieces[-1][1] == networks and pieces[-1][0][1] == first - 1:
-                pieces[-1] = ((pieces[-1][0][0], after - 1), networks)
-            elif networks:
-                pieces.append(((first, after - 1), networks))
-        result += [Rule(network, ports, key) for ports, networks in pieces for network in networks]
+        spans: dict[Network, list[Interval]] = {}
+        for (first, last), there in _by_ports(group):
+            for network in _collapsed(there):
+                known = spans.setdefault(network, [])
+                if known and known[-1][1] == first - 1:
+                    known[-1] = (known[-1][0], last)
+                else:
+                    known.append((first, last))
+        result += [Rule(network, ports, key) for network, known in spans.items() for ports in known]
     return sorted(result, key=lambda rule: (rule.network.network_address.packed, rule.network.prefixlen, rule.ports))
+
+
+def _by_ports(rules: Iterable[Rule[K]]) -> Iterator[tuple[Interval, list[Network]]]:
+    """Each stretch of ports on which the same rules hold, with their networks, in order: one pass over all ports."""
+    begin: dict[int, list[Rule[K]]] = {}
+    end: dict[int, list[Rule[K]]] = {}
+    for rule in rules:
+        begin.setdefault(rule.ports[0], []).append(rule)
+        end.setdefault(rule.ports[1] + 1, []).append(rule)
+    there: Counter[Network] = Counter()
+    for first, after in itertools.pairwise(sorted(begin.keys() | end.keys())):
+        there.update(rule.network for rule in begin.get(first, ()))
+        for rule in end.get(first, ()):
+            there[rule.network] -= 1
+            if not there[rule.network]:
+                del there[rule.network]
+        if there:
+            yield (first, after - 1), list(there)
 
 
 def _collapsed(networks: Iterable[Network]) -> tuple[Network, ...]:

@@ -89,11 +89,44 @@ def test_disjoint_does_not_depend_on_the_order(rules: list[Rule[str]], data: st.
             [("203.0.113.0/24", 443, 443), ("203.0.113.1", 400, 500)],
             [("203.0.113.0/24", 443, 443), ("203.0.113.1/32", 400, 442), ("203.0.113.1/32", 444, 500)],
         ),
+        (
+            # One ends where another of the same address begins, and a third lies across.
+            [("203.0.113.1", 1, 4), ("203.0.113.1", 4, 9), ("203.0.113.1", 3, 5), ("203.0.113.2", 5, 5)],
+            [("203.0.113.1/32", 1, 9), ("203.0.113.2/32", 5, 5)],
+        ),
+        (
+            # Two halves that are one on the ports that both have.
+            [("203.0.113.0/25", 1, 5), ("203.0.113.128/25", 4, 9)],
+            [("203.0.113.0/24", 4, 5), ("203.0.113.0/25", 1, 3), ("203.0.113.128/25", 6, 9)],
+        ),
+        ([("203.0.113.1", 65535, 65535), ("203.0.113.1", 1, 65535)], [("203.0.113.1/32", 1, 65535)]),
     ],
 )
 def test_disjoint_by_hand(rules: list[tuple[str, int, int]], expected: list[tuple[str, int, int]]) -> None:
     result = disjoint([Rule(ip_network(to), (first, last), "a") for to, first, last in rules], 4)
     assert [(str(rule.network), *rule.ports) for rule in result] == expected
+
+
+class Ports(tuple[int, int]):
+    """Ports that know how often anybody looked at them."""
+
+    looks = 0
+
+    def __getitem__(self, index: Any) -> Any:
+        Ports.looks += 1
+        return super().__getitem__(index)
+
+
+def test_disjoint_looks_at_a_rule_only_where_its_ports_are() -> None:
+    """Two thousand destinations of a port each: what is done for one of them is not done for each of the others."""
+    first = int(ip_address("203.0.0.0"))
+    rules = [
+        Rule[str](ip_network(first + number), Ports((port, port)), "a") for number, port in enumerate(range(1, 2001))
+    ]
+    Ports.looks = 0
+    result = disjoint(rules, 4)
+    assert 2 * len(rules) <= Ports.looks <= 10 * len(rules)
+    assert set(result) == set(rules)
 
 
 def test_the_sets_of_an_example() -> None:
