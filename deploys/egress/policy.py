@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import collapse_addresses
 from typing import Generic, TypeVar
 
-from deploys.egress.ranges import DENIED, METADATA, Endpoint, Network
+from deploys.egress.ranges import BARE, DENIED, METADATA, Endpoint, Network
 from deploys.egress.settings import AgentSettings, EgressSettings, interface
 
 PROXY_PORT = 3128
@@ -112,6 +112,9 @@ class Sets:
     inbound: list[str]
     """source . protocol . port: services of the host for others, ssh first of all."""
 
+    inbound_bare: list[str]
+    """source . number of a protocol without ports: what peers may send the host."""
+
     management: list[str]
 
     shared: list[str]
@@ -128,6 +131,9 @@ class Sets:
 
     outbound_pinged: list[str]
     """network . uid."""
+
+    outbound_bare: list[str]
+    """network . number of a protocol without ports: what the host may send, by root or the kernel."""
 
     denied: list[str]
     metadata: list[str]
@@ -199,6 +205,9 @@ def _sets(settings: EgressSettings, agents: dict[str, AgentSettings], version: i
     def echoed(rules: Sequence[Rule[str]]) -> list[str]:
         return [f'{_text(rule.network)} . "{rule.key}"' for rule in disjoint(rules, version)]
 
+    def numbered(rules: Sequence[Rule[int]]) -> list[str]:
+        return [f"{_text(rule.network)} . {rule.key}" for rule in disjoint(rules, version)]
+
     def plain(networks: Iterable[Network]) -> list[str]:
         return [_text(network) for network in _collapsed(one for one in networks if one.version == version)]
 
@@ -207,10 +216,17 @@ def _sets(settings: EgressSettings, agents: dict[str, AgentSettings], version: i
         Rule(source, (port, port), protocol)
         for protocol, port, sources in (
             *(("tcp", port, settings.management) for port in settings.management_ports),
-            *((service.protocol, service.port, service.sources) for service in settings.services),
+            *((service.protocol, service.port, service.sources) for service in settings.services if service.port),
         )
         for source in sources
     ]
+    inbound_bare = [
+        Rule(source, (0, 0), BARE[service.protocol])
+        for service in settings.services
+        if service.protocol in BARE
+        for source in service.sources
+    ]
+    outbound_bare = [Rule(one.to, (0, 0), BARE[one.protocol]) for one in settings.host if one.protocol in BARE]
     shared, endpoints, kernel, outbound, outbound_pinged = _of_host(settings)
     return Sets(
         subnets=[
@@ -232,6 +248,7 @@ def _sets(settings: EgressSettings, agents: dict[str, AgentSettings], version: i
         pinged=echoed([*pinged, *carved_pinged]),
         published=addressed(published),
         inbound=served(inbound),
+        inbound_bare=numbered(inbound_bare),
         management=plain(settings.management),
         shared=served(shared),
         endpoints=served(endpoints),
@@ -240,7 +257,8 @@ def _sets(settings: EgressSettings, agents: dict[str, AgentSettings], version: i
             f"{_text(rule.network)} . {rule.key[0]} . {_span(rule.ports)} . {rule.key[1]}"
             for rule in disjoint(outbound, version)
         ],
-        outbound_pinged=[f"{_text(rule.network)} . {rule.key}" for rule in disjoint(outbound_pinged, version)],
+        outbound_pinged=numbered(outbound_pinged),
+        outbound_bare=numbered(outbound_bare),
         denied=plain(DENIED),
         metadata=plain(endpoint.address for one in METADATA.values() for endpoint in one.endpoints),
     )

@@ -10,6 +10,31 @@ from typing import Literal
 Network = IPv4Network | IPv6Network
 Protocol = Literal["tcp", "udp", "icmp"]
 
+BARE = {
+    "igmp": 2,
+    "ipencap": 4,
+    "ipv6": 41,
+    "gre": 47,
+    "esp": 50,
+    "ah": 51,
+    "eigrp": 88,
+    "ospf": 89,
+    "ipip": 94,
+    "etherip": 97,
+    "pim": 103,
+    "ipcomp": 108,
+    "vrrp": 112,
+    "l2tp": 115,
+}
+"""Protocols right above IP that have no ports, by their names in Debian's /etc/protocols (IANA, protocol numbers). The
+ruleset has the numbers, since a host without that file (package netbase) knows no names."""
+
+ONLY_IPV4 = {
+    "igmp": "IPv6 has ICMPv6 in its place",
+    "ah": "over IPv6 it is a header in front of another protocol, by which nftables takes the packet",
+}
+"""The ones of `BARE` that mean nothing over IPv6 → why."""
+
 DENIED: dict[Network, str] = {
     ip_network(range_): reason
     for range_, reason in (

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import GVISOR_HOSTS, LEGACY_HOSTS, InventoryHost, Settings, engines, read
 from bulkhead.trial import Seconds
-from deploys.egress.ranges import DENIED, METADATA, Network, Protocol, metadata_in, within
+from deploys.egress.ranges import BARE, DENIED, METADATA, ONLY_IPV4, Network, Protocol, metadata_in, within
 
 KEY = "egress"
 
@@ -87,6 +87,28 @@ def _user(value: object) -> object:
     return value
 
 
+def _agents_protocol(value: object) -> object:
+    if value in BARE:
+        raise ValueError(
+            f"{value} has no ports, by which an agent's flows would be told apart behind the host's address; "
+            "the host alone can be given it (egress.host, egress.services)"
+        )
+    return value
+
+
+def _protocol(value: object) -> str:
+    known = (*get_args(Protocol), *BARE)
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{value!r} is none of {', '.join(known)}")
+    return value
+
+
+def _refuse_ipv6(protocol: str, networks: Iterable[Network], key: str) -> None:
+    for network in networks:
+        if protocol in ONLY_IPV4 and network.version == 6:
+            raise ValueError(f"{key}: {network}: {protocol} is for IPv4 alone: {ONLY_IPV4[protocol]}")
+
+
 Range = Annotated[Network, BeforeValidator(_network)]
 Ports = Annotated[tuple[int, int], BeforeValidator(_ports)]
 Name = Annotated[str, BeforeValidator(_name)]
@@ -97,14 +119,15 @@ class Destination(Settings):
     """What may be reached: addresses by protocol and ports; `icmp` is echo requests and has no ports."""
 
     to: Range
-    protocol: Protocol = "tcp"
+    protocol: Annotated[str, BeforeValidator(_protocol)] = "tcp"
     ports: list[Ports] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _complete(self) -> Destination:
-        if self.protocol == "icmp" and self.ports:
-            raise ValueError("ports: icmp has none")
-        if self.protocol != "icmp" and not self.ports:
+        portless = self.protocol == "icmp" or self.protocol in BARE
+        if portless and self.ports:
+            raise ValueError(f"ports: {self.protocol} has none")
+        if not portless and not self.ports:
             raise ValueError(f"ports: say which ports of {self.to} ({self.protocol})")
         return self
 
@@ -115,13 +138,15 @@ class AgentDestination(Destination):
     A range that holds denied ones, such as `0.0.0.0/0`, is allowed but for these.
     """
 
+    protocol: Annotated[Protocol, BeforeValidator(_agents_protocol)] = "tcp"
     carve_out: str = ""
 
 
 class HostDestination(Destination):
     """A destination of the host itself, for one user by number: an unknown name would fail the whole ruleset.
 
-    `kernel` is what no process sends: NFS, iSCSI, WireGuard.
+    `kernel` is what no process sends: NFS, iSCSI, WireGuard. Protocols without ports, such as `esp`, are for whoever
+    sends them, which is root or the kernel: what the kernel wraps has the uid of whoever sent what is inside.
     """
 
     user: User = 0
@@ -133,6 +158,9 @@ class HostDestination(Destination):
             raise ValueError(f"to: {self.to} holds the metadata endpoint {endpoint}: name it under metadata instead")
         if self.user == KERNEL and self.protocol == "icmp":
             raise ValueError("user: the kernel sends no echo requests")
+        if self.protocol in BARE and "user" in self.model_fields_set:
+            raise ValueError(f"user: {self.protocol} is sent by root or the kernel alone: leave user out")
+        _refuse_ipv6(self.protocol, [self.to], "to")
         return self
 
 
@@ -148,11 +176,25 @@ class Published(Settings):
 
 
 class Service(Settings):
-    """A service of the host itself, such as a metrics exporter, and who may reach it."""
+    """A service of the host itself, such as a metrics exporter, and who may reach it.
 
-    port: Annotated[int, Field(ge=1, le=65535)]
-    protocol: Literal["tcp", "udp"] = "tcp"
+    Protocols without ports, such as `vrrp`, have none: whatever its peers send by them comes in.
+    """
+
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    protocol: Annotated[str, BeforeValidator(_protocol)] = "tcp"
     sources: list[Range] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Service:
+        if self.protocol == "icmp":
+            raise ValueError("protocol: echo requests are answered to management sources, and to nobody else")
+        if self.protocol in BARE and self.port is not None:
+            raise ValueError(f"port: {self.protocol} has none")
+        if self.protocol not in BARE and self.port is None:
+            raise ValueError(f"port: say which port ({self.protocol})")
+        _refuse_ipv6(self.protocol, self.sources, "sources")
+        return self
 
 
 class AgentSettings(Settings):

@@ -8,13 +8,22 @@ from typing import Any
 
 POLICY: dict[str, Any] = {
     "management": ["198.51.100.1", "2001:db8:3::/64"],
-    "services": [{"port": 9100, "sources": ["198.51.100.9"]}],
+    "services": [
+        {"port": 9100, "sources": ["198.51.100.9"]},
+        {"protocol": "vrrp", "sources": ["198.51.100.9"]},
+        {"protocol": "esp", "sources": ["2001:db8:3::/64"]},
+    ],
     "resolvers": ["198.51.100.53", "2001:db8:2::53"],
     "time_servers": ["198.51.100.123"],
     "host": [
         {"to": "203.0.113.80", "ports": [80]},
         {"to": "203.0.113.80", "ports": [443], "user": 1001},
         {"to": "203.0.113.80", "protocol": "icmp"},
+        {"to": "203.0.113.80", "protocol": "esp"},
+        {"to": "203.0.113.80", "protocol": "ah"},
+        {"to": "203.0.113.80", "protocol": "gre"},
+        {"to": "2001:db8:2::53", "protocol": "esp"},
+        {"to": "0.0.0.0/0", "protocol": "vrrp"},
     ],
     "metadata": ["aws", "azure-wire-server"],
     "agents": {
@@ -72,6 +81,16 @@ def _one(
     name: str, sender: str, op: str, to: str, port: int, allowed: bool, receiver: str = "world", **more: Any
 ) -> Flow:
     return Flow(f"{sender} {name}", sender, {"op": op, "to": to, "port": port, **more}, allowed, receiver)
+
+
+# Nothing in such packets tells two flows between the same addresses apart, so each needs addresses of its own.
+NUMBERS = {"igmp": 2, "gre": 47, "esp": 50, "ah": 51, "vrrp": 112}
+
+
+def _bare(sender: str, names: str, to: str, allowed: bool, receiver: str = "world", **more: Any) -> Iterator[Flow]:
+    for name in names.split():
+        where = f"{to}, from {more['bind']}" if more else to
+        yield _one(f"{name} {where}", sender, "bare", to, 0, allowed, receiver, protocol=NUMBERS[name], **more)
 
 
 METADATA = {
@@ -156,6 +175,9 @@ DENIED_TO_AGENTS = [
     _one("frame v6", "alpha", "frame", "2001:db8:1::66", 443, False, source="fd42:1::2"),
     _one("frame, spoofed", "alpha", "frame", "203.0.113.10", 4433, False, source="172.30.2.2"),
     _one("frame to metadata", "alpha", "frame", "169.254.169.254", 80, False, source="172.30.1.2"),
+    *_bare("alpha", "esp ah gre vrrp igmp", "203.0.113.10", False),
+    *_bare("alpha", "esp gre", "2001:db8:1::10", False),
+    *_bare("alpha", "esp vrrp", "172.30.1.1", False, "host"),
     _one("frame to the host", "alpha", "frame", "192.0.2.2", 53, False, "host", source="172.30.1.2"),
 ]
 
@@ -204,6 +226,14 @@ OF_THE_HOST = [
     _one("as the proxy to a private address v6", "host", "tcp", "fd66::5", 443, False, uid=13),
     _one("as the proxy to an address in disguise", "host", "tcp", "64:ff9b::a42:5", 443, False, uid=13),
     _one("asks a published port, for its health", "host", "tcp", "172.30.2.2", 8080, True, "beta"),
+    *_bare("host", "esp ah gre vrrp", "203.0.113.80", True),
+    *_bare("host", "igmp", "203.0.113.80", False),
+    *_bare("host", "esp ah gre", "203.0.113.66", False),
+    *_bare("host", "esp", "2001:db8:2::53", True),
+    *_bare("host", "gre", "2001:db8:2::53", False),
+    *_bare("host", "esp", "2001:db8:1::66", False),
+    *_bare("host", "vrrp", "203.0.113.66", True),
+    *_bare("host", "vrrp", "169.254.169.254", False),
     _one("asks another port of an agent", "host", "tcp", "172.30.2.2", 9000, False, "beta"),
 ]
 
@@ -217,6 +247,11 @@ INTO_THE_HOST = [
     _one("asks its exporter from elsewhere", "world", "tcp", "192.0.2.2", 9100, False, "host", bind="203.0.113.66"),
     _one("logs in from elsewhere", "world", "tcp", "192.0.2.2", 22, False, "host", bind="203.0.113.66"),
     _one("logs in from elsewhere v6", "world", "tcp", "2001:db8::2", 22, False, "host", bind="2001:db8:1::66"),
+    *_bare("world", "vrrp", "192.0.2.2", True, "host", bind="198.51.100.9"),
+    *_bare("world", "vrrp", "192.0.2.2", False, "host", bind="198.51.100.123"),
+    *_bare("world", "esp igmp", "192.0.2.2", False, "host", bind="198.51.100.9"),
+    *_bare("world", "esp", "2001:db8::2", True, "host", bind="2001:db8:3::1"),
+    *_bare("world", "esp", "2001:db8::2", False, "host", bind="2001:db8:1::53"),
     _one("asks the engine", "world", "tcp", "192.0.2.2", 2375, False, "host", bind="198.51.100.1"),
     _one("asks what is published", "world", "tcp", "192.0.2.2", 8080, True, "beta", bind="198.51.100.9"),
     _one("asks what is published, from within", "world", "tcp", "192.0.2.2", 8080, True, "beta", bind="10.66.0.5"),

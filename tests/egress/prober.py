@@ -99,10 +99,20 @@ def hear_pings(kinds: socket.AddressFamily) -> None:
                 note(message[8:])
 
 
+def hear_bare(kinds: socket.AddressFamily, protocol: int) -> None:
+    """Note the payload of every packet of a protocol right above IP that comes here."""
+    with contextlib.suppress(OSError), socket.socket(kinds, socket.SOCK_RAW, protocol) as raw:
+        while True:
+            packet = raw.recv(65536)
+            note(packet if kinds == socket.AF_INET6 else packet[(packet[0] & 15) * 4 :])
+
+
 def listen(request: dict[str, Any]) -> str:
-    """Serve echoes on TCP and UDP ports of every address, and names on UDP port 53; hear pings."""
+    """Serve echoes on TCP and UDP ports of every address, and names on UDP port 53; hear pings and bare protocols."""
     for kinds in (socket.AF_INET, socket.AF_INET6):
         threading.Thread(target=hear_pings, args=(kinds,), daemon=True).start()
+        for protocol in request.get("bare", []):
+            threading.Thread(target=hear_bare, args=(kinds, protocol), daemon=True).start()
     for port in request.get("tcp", []):
         stream = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=128)
         threading.Thread(target=serve_stream, args=(stream,), daemon=True).start()
@@ -224,6 +234,15 @@ def by_frame(request: dict[str, Any]) -> str:
     return "sent"
 
 
+def by_bare(request: dict[str, Any]) -> str:
+    """Send the token right above IP, by a protocol without ports; whether it passed, only the receiver can tell."""
+    with socket.socket(family(request["to"]), socket.SOCK_RAW, request["protocol"]) as raw:
+        if request.get("bind"):
+            raw.bind((request["bind"], 0))
+        raw.sendto(request["token"].encode() + b"|" + bytes(32), destination({**request, "port": 0}))
+    return "sent"
+
+
 def by_proxy(request: dict[str, Any]) -> str:
     """Ask a proxy to connect to a name, then send the token through; the proxy's refusal is `refused`."""
     with socket.socket(family(request["to"]), socket.SOCK_STREAM) as stream:
@@ -335,6 +354,7 @@ OPERATIONS = {
     "icmp": by_icmp,
     "raw": by_raw,
     "frame": by_frame,
+    "bare": by_bare,
     "proxy": by_proxy,
     "name": by_name,
     "hold": hold,

@@ -27,6 +27,8 @@ WORLD = (
     *("2002:a42:5::1", "2001:db8:1::10", "2001:db8:1::66", "2001:db8:1::53", "2001:db8:2::53", "2001:db8:3::1"),
 )
 TCP = (22, 25, 53, 80, 443, 853, 2375, 3128, 5432, 8000, 8080, 8100, 9000, 9100, 32526)
+BARE = (2, 47, 50, 51, 112)
+"""Protocols that are heard: IGMP, GRE, ESP, AH, VRRP (IANA, protocol numbers)."""
 UDP = (53, 80, 123, 443, 4433, 5432, 9000)
 
 WORLD_SCRIPT = (
@@ -107,7 +109,7 @@ class World:
             }
             for name, place in self.places.items():
                 names = self._names if name in ("world", "host") else {}
-                assert place.ask(op="listen", tcp=TCP, udp=UDP, names=names) == "listening"
+                assert place.ask(op="listen", tcp=TCP, udp=UDP, bare=BARE, names=names) == "listening"
         except BaseException:
             self.__exit__()
             raise

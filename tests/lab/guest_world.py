@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from bulkhead.inventory_file import ROOT
-from tests.egress.world import PROBER, TCP, UDP, WAN4, WAN6, WORLD_SCRIPT, Place
+from tests.egress.world import BARE, PROBER, TCP, UDP, WAN4, WAN6, WORLD_SCRIPT, Place
 from tests.lab.machine import Machine
 
 DIRECTORY = "/var/tmp/egress"
@@ -84,7 +84,7 @@ class GuestWorld:
         for name, place in self.places.items():
             tcp = [port for port in TCP if port not in TAKEN or name != "host"]
             names = NAMES if name in ("world", "host") else {}
-            assert place.ask(op="listen", tcp=tcp, udp=UDP, names=names) == "listening"
+            assert place.ask(op="listen", tcp=tcp, udp=UDP, bare=BARE, names=names) == "listening"
 
     def close(self) -> None:
         """End the probers; everything they run in stays."""

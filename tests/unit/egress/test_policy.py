@@ -129,6 +129,23 @@ def test_disjoint_looks_at_a_rule_only_where_its_ports_are() -> None:
     assert set(result) == set(rules)
 
 
+def test_protocols_without_ports() -> None:
+    found = made(
+        host=[
+            {"to": "203.0.113.0/25", "protocol": "esp"},
+            {"to": "203.0.113.128/25", "protocol": "esp"},
+            {"to": "224.0.0.18", "protocol": "vrrp"},
+            {"to": "2001:db8::/32", "protocol": "gre"},
+        ],
+        services=[{"protocol": "vrrp", "sources": ["198.51.100.9", "2001:db8:3::/64"]}],
+    )
+    assert found.v4.outbound_bare == ["203.0.113.0/24 . 50", "224.0.0.18 . 112"]
+    assert found.v6.outbound_bare == ["2001:db8::/32 . 47"]
+    assert found.v4.inbound_bare == ["198.51.100.9 . 112"]
+    assert found.v6.inbound_bare == ["2001:db8:3::/64 . 112"]
+    assert found.v4.outbound == found.v4.kernel == []
+
+
 def test_the_sets_of_an_example() -> None:
     found = made(
         management=["198.51.100.0/25", "198.51.100.128/25", "198.51.100.7", "2001:db8:3::/64"],

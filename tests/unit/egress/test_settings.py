@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from bulkhead.capability import check_inventory
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import InventoryHost
 from deploys.egress import settings
+from deploys.egress.ranges import BARE
 from tests.unit.helpers import gvisor_host
 
 KNOWN_METADATA = (
@@ -552,3 +554,58 @@ def test_a_number_that_only_python_reads(port: str) -> None:
 )
 def test_what_can_only_be_a_mistake(host: InventoryHost) -> None:
     assert refused(host)
+
+
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [
+        (
+            allowing(to="203.0.113.10", protocol="esp"),
+            "egress.agents.x.allow.0.protocol: esp has no ports, by which an agent's flows would be told apart behind "
+            "the host's address; the host alone can be given it (egress.host, egress.services)",
+        ),
+        (
+            legacy(host=[{"to": "203.0.113.10", "protocol": "esp", "ports": [500]}]),
+            "egress.host.0: ports: esp has none",
+        ),
+        (
+            legacy(host=[{"to": "203.0.113.10", "protocol": "gre", "user": 0}]),
+            "egress.host.0: user: gre is sent by root or the kernel alone: leave user out",
+        ),
+        (
+            legacy(host=[{"to": "203.0.113.10", "protocol": "ESP"}]),
+            "egress.host.0.protocol: 'ESP' is none of tcp, udp, icmp, igmp, ipencap, ipv6, gre, esp, ah, eigrp, ospf, "
+            "ipip, etherip, pim, ipcomp, vrrp, l2tp",
+        ),
+        (
+            legacy(host=[{"to": "2001:db8::/32", "protocol": "ah"}]),
+            "egress.host.0: to: 2001:db8::/32: ah is for IPv4 alone: over IPv6 it is a header in front of another "
+            "protocol, by which nftables takes the packet",
+        ),
+        (
+            legacy(services=[{"protocol": "igmp", "sources": ["10.0.0.0/8", "::/0"]}]),
+            "egress.services.0: sources: ::/0: igmp is for IPv4 alone: IPv6 has ICMPv6 in its place",
+        ),
+        (
+            legacy(services=[{"protocol": "vrrp", "port": 112, "sources": ["10.0.0.0/8"]}]),
+            "egress.services.0: port: vrrp has none",
+        ),
+        (legacy(services=[{"sources": ["10.0.0.0/8"]}]), "egress.services.0: port: say which port (tcp)"),
+        (
+            legacy(services=[{"protocol": "icmp", "sources": ["10.0.0.0/8"]}]),
+            "egress.services.0: protocol: echo requests are answered to management sources, and to nobody else",
+        ),
+        (
+            legacy(host=[{"to": "169.254.169.254", "protocol": "gre"}]),
+            "egress.host.0: to: 169.254.169.254/32 holds the metadata endpoint aws: name it under metadata instead",
+        ),
+    ],
+)
+def test_protocols_without_ports_that_are_wrong(host: InventoryHost, message: str) -> None:
+    assert refused(host) == [f"old: {message}"]
+
+
+def test_protocols_without_ports_have_the_numbers_of_this_machine() -> None:
+    names = [line.split() for line in Path("/etc/protocols").read_text().splitlines()]
+    known = {fields[0]: int(fields[1]) for fields in names if len(fields) > 1 and fields[1].isdigit()}
+    assert {name: known[name] for name in BARE} == BARE
