@@ -10,6 +10,14 @@ from typing import Any
 
 from testinfra.host import Host
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def in_url(address: Address) -> str:
+    """An address as a URL has it (RFC 3986)."""
+    return f"[{address}]" if address.version == 6 else str(address)
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -26,28 +34,86 @@ class Answer:
 
 
 class AgentNamespace:
-    """A network namespace with an address of an agent's own network, the last one, and a link to its bridge."""
+    """A network namespace with a free address of each of an agent's own networks, and a link to its bridge."""
 
     def __init__(self, host: Host, agent: str, described: dict[str, Any]) -> None:
         self.host = host
+        self.agent = agent
         self.bridge = f"bh-{agent}"
-        self.network = ipaddress.ip_network(described["subnet4"])
-        self.gateway = str(self.network[1])
+        self.networks = [ipaddress.ip_network(described[key]) for key in ("subnet4", "subnet6") if described.get(key)]
         self._name = f"bhv-{uuid.uuid4().hex[:8]}"
 
     def __enter__(self) -> AgentNamespace:
-        name, address = self._name, self.network[-2]
-        made = self.host.run(
-            f"set -e; ip netns add {name}; ip link add {name} type veth peer name eth0 netns {name}\n"
-            f"ip link set {name} master {self.bridge} up\n"
-            f"ip -n {name} link set lo up; ip -n {name} link set eth0 up\n"
-            f"ip -n {name} address add {address}/{self.network.prefixlen} dev eth0\n"
-            f"ip -n {name} route add default via {self.gateway}"
-        )
-        if made.rc != 0:
+        name = self._name
+        try:
+            made = self.host.run(
+                f"set -e; ip netns add {name}; ip link add {name} type veth peer name eth0 netns {name}\n"
+                f"ip link set {name} master {self.bridge} up\n"
+                f"ip -n {name} link set lo up; ip -n {name} link set eth0 up"
+            )
+            assert made.rc == 0, made.stderr
+            known = self._known()
+            for network in self.networks:
+                address = self._free(network, known)
+                self._ip(f"address replace {address}/{network.prefixlen} dev eth0")
+                self._ip(f"-{network.version} route add default via {network[1]}")
+        except BaseException:
             self.__exit__()
-        assert made.rc == 0, made.stderr
+            raise
         return self
+
+    def _ip(self, what: str) -> None:
+        made = self.host.run(f"ip -n {self._name} {what}")
+        assert made.rc == 0, f"{what}: {made.stderr}"
+
+    def _known(self) -> set[str]:
+        """The addresses that an engine says it has given out: Docker by its network, CNI by its files (host-local)."""
+        said = self.host.run(
+            "docker network inspect --format '{{range .Containers}}{{.IPv4Address}} {{.IPv6Address}} {{end}}' "
+            f"{self.agent} 2>/dev/null; ls /var/lib/cni/networks/{self.agent} 2>/dev/null; :"
+        ).stdout
+        return {word.partition("/")[0] for word in said.split()}
+
+    def _free(self, network: Network, known: set[str]) -> Address:
+        """An address of a network that nobody has, the last ones first: the engine does not, and nobody answers."""
+        # The first is the gateway's; the last of IPv4 is for broadcasts.
+        last = network.num_addresses - (2 if network.version == 4 else 1)
+        for number in range(last, 1, -1):
+            address = network[number]
+            if str(address) not in known and not self._answers(address, network.prefixlen):
+                return address
+        raise AssertionError(
+            f"{self.bridge}: no address of {network} is free, and the agent's egress can't be probed without one: "
+            "stop one of its containers, or give the agent a larger network"
+        )
+
+    def _answers(self, address: Address, length: int) -> bool:
+        """Whether somebody on the bridge has an address: for IPv6 the kernel asks by itself when it gets it."""
+        ip = f"ip -n {self._name}"
+        if address.version == 6:
+            self._ip(f"address add {address}/{length} dev eth0")
+            return self._told(
+                f"for try in $(seq 40); do {ip} -6 address show dev eth0 tentative | grep -q '{address}/' || exit 1\n"
+                f"{ip} -6 address show dev eth0 dadfailed | grep -q '{address}/' &&"
+                f" {{ {ip} address delete {address}/{length} dev eth0; exit 0; }}; sleep 0.1; done; exit 2"
+            )
+        # Whatever is sent to a neighbour is preceded by the question for it, from an address that no agent has.
+        return self._told(
+            f"{ip} address add 192.0.2.254/32 dev eth0; {ip} route add {address} dev eth0\n"
+            f"ip netns exec {self._name} bash -c 'echo >/dev/udp/{address}/9'; sleep 0.5\n"
+            f"{ip} neighbour show {address} dev eth0 | grep -q lladdr; told=$?\n"
+            f"{ip} route delete {address} dev eth0; {ip} address delete 192.0.2.254/32 dev eth0; exit $told"
+        )
+
+    def _told(self, script: str) -> bool:
+        said = self.host.run(script)
+        assert said.rc in (0, 1), f"who has an address on {self.bridge} can't be told: {said.stderr}"
+        return bool(said.rc == 0)
+
+    @property
+    def gateways(self) -> list[str]:
+        """The host's addresses on the bridge, as a URL has them."""
+        return [in_url(network[1]) for network in self.networks]
 
     def __exit__(self, *_: object) -> None:
         self.host.run(f"ip link delete {self._name}; ip netns delete {self._name}")
@@ -60,13 +126,17 @@ class AgentNamespace:
         """Ask for a URL from inside."""
         return asked(self.host, f"ip netns exec {self._name}", url, *options)
 
+    def versions(self) -> list[int]:
+        """The IP versions that the agent has."""
+        return [network.version for network in self.networks]
+
 
 def asked(host: Host, prefix: str, url: str, *options: str) -> Answer:
     """Ask for a URL by curl, started by `prefix`, and see what the egress policy counted meanwhile."""
     before = counters(host)
     said = host.run(
-        f"{prefix} curl --silent --noproxy '' --max-time 4 -o /dev/null -w '%{{http_code}} %{{http_connect}}' "
-        f"{' '.join(options)} {url}"
+        f"{prefix} curl --silent --globoff --noproxy '' --max-time 4 -o /dev/null"
+        f" -w '%{{http_code}} %{{http_connect}}' {' '.join(options)} {url}"
     )
     after = counters(host)
     denied = {

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
 from testinfra.host import Host
 
 from bulkhead.inventory import InventoryHost
-from tests.host.agent_namespace import AgentNamespace, asked
+from tests.host.agent_namespace import AgentNamespace, asked, in_url
 
-METADATA = "http://169.254.169.254/"
-# TEST-NET-1 (RFC 5737): nobody is there, and no inventory should name it.
-NOWHERE = "http://192.0.2.1/"
+METADATA = {4: "http://169.254.169.254/", 6: "http://[fd00:ec2::254]/"}
+# TEST-NET-1 (RFC 5737) and documentation (RFC 3849): nobody is there, and no inventory should name it.
+NOWHERE = {4: "192.0.2.1", 6: "2001:db8:ffff::1"}
+NOBODY = {4: "192.0.2.77", 6: "2001:db8:ffff::77"}
 
 
 @pytest.fixture(scope="module")
@@ -103,32 +105,37 @@ def test_no_stock_unit_flushes_it(host: Host) -> None:
 def test_agents_reach_no_metadata(namespaces: list[AgentNamespace]) -> None:
     """A request for instance metadata from an agent's network is refused, and counted as what it is."""
     for namespace in namespaces:
-        answer = namespace.get(METADATA)
-        assert answer.refused
-        assert answer.denied.get("metadata"), answer
+        for version in namespace.versions():
+            answer = namespace.get(METADATA[version])
+            assert answer.refused, METADATA[version]
+            assert answer.denied.get("metadata"), answer
 
 
-def _skip_without_route(host: Host) -> None:
-    """What has no way out of the host comes to no rule."""
-    if host.run("ip route get 192.0.2.1").rc != 0:
+def _routed(host: Host) -> list[int]:
+    """The IP versions by which the host reaches others; what has no way out comes to no rule."""
+    found = [version for version, address in NOWHERE.items() if host.run("ip route get %s", address).rc == 0]
+    if not found:
         pytest.skip("the host has no route to anywhere")
+    return found
 
 
 def test_agents_reach_nothing_that_is_not_named(host: Host, namespaces: list[AgentNamespace]) -> None:
     """A public address that the inventory does not name is refused."""
-    _skip_without_route(host)
+    routed = _routed(host)
     for namespace in namespaces:
-        answer = namespace.get(NOWHERE)
-        assert answer.refused
-        assert answer.denied.get("forward"), answer
+        for version in set(routed) & {*namespace.versions()}:
+            answer = namespace.get(f"http://{in_url(ip_address(NOWHERE[version]))}/")
+            assert answer.refused, version
+            assert answer.denied.get("forward"), answer
 
 
 def test_agents_do_not_reach_the_host(namespaces: list[AgentNamespace]) -> None:
     """The host's ssh is refused on the agents' gateways."""
     for namespace in namespaces:
-        answer = namespace.get(f"http://{namespace.gateway}:22/")
-        assert answer.refused
-        assert answer.denied.get("host"), answer
+        for gateway in namespace.gateways:
+            answer = namespace.get(f"http://{gateway}:22/")
+            assert answer.refused, gateway
+            assert answer.denied.get("host"), answer
 
 
 def test_agents_do_not_reach_each_other(namespaces: list[AgentNamespace]) -> None:
@@ -136,18 +143,22 @@ def test_agents_do_not_reach_each_other(namespaces: list[AgentNamespace]) -> Non
     if len(namespaces) < 2:
         pytest.skip("there is only one agent")
     for one, other in zip(namespaces, [*namespaces[1:], namespaces[0]], strict=True):
-        answer = one.get(f"http://{other.network[-2]}:9/")
-        assert answer.refused
-        assert answer.denied.get("range") or answer.denied.get("tenant"), answer
+        for network in other.networks:
+            if network.version in one.versions():
+                answer = one.get(f"http://{in_url(network[-2])}:9/")
+                assert answer.refused, network
+                assert answer.denied.get("range") or answer.denied.get("tenant"), answer
 
 
 def test_agents_send_as_nobody_else(namespaces: list[AgentNamespace]) -> None:
     """A packet with an address that is not the agent's is dropped."""
     for namespace in namespaces:
-        assert namespace.run("ip address add 192.0.2.77/32 dev lo") == 0
-        answer = namespace.get(NOWHERE, "--interface 192.0.2.77")
-        assert answer.refused
-        assert answer.denied.get("spoofed"), answer
+        for version in namespace.versions():
+            bits = {4: 32, 6: 128}[version]
+            assert namespace.run(f"ip address add {NOBODY[version]}/{bits} dev lo") == 0
+            answer = namespace.get(f"http://{in_url(ip_address(NOWHERE[version]))}/", f"--interface {NOBODY[version]}")
+            assert answer.refused, version
+            assert answer.denied.get("spoofed"), answer
 
 
 def test_the_proxy_knows_its_names(namespaces: list[AgentNamespace], policy: dict[str, Any]) -> None:
@@ -156,18 +167,18 @@ def test_the_proxy_knows_its_names(namespaces: list[AgentNamespace], policy: dic
     if not naming:
         pytest.skip("no agent names a host")
     for namespace in namespaces:
-        if namespace.bridge.removeprefix("bh-") in naming:
+        for gateway in namespace.gateways if namespace.agent in naming else ():
             for target in ("https://not-on-the-list.invalid/", "https://169.254.169.254/", "https://10.0.0.1/"):
-                answer = namespace.get(target, f"--proxy http://{namespace.gateway}:3128")
+                answer = namespace.get(target, f"--proxy http://{gateway}:3128")
                 assert answer.code == "000 403", (target, answer)
 
 
 def test_users_reach_no_metadata(host: Host) -> None:
     """An ordinary user of the host gets no instance metadata."""
-    _skip_without_route(host)
-    answer = asked(host, "setpriv --reuid=65534 --regid=65534 --clear-groups", METADATA)
-    assert answer.refused
-    assert answer.denied.get("metadata"), answer
+    for version in _routed(host):
+        answer = asked(host, "setpriv --reuid=65534 --regid=65534 --clear-groups", METADATA[version])
+        assert answer.refused, version
+        assert answer.denied.get("metadata"), answer
 
 
 def test_no_container_shares_the_hosts_network(host: Host) -> None:

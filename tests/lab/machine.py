@@ -99,7 +99,10 @@ class Machine:
     @contextmanager
     def way_out(self) -> Iterator[None]:
         """A default route, as other hosts have one: what has no route comes to no rule of the egress policy."""
-        self.sh("ip link add out type dummy; ip link set out up; ip route add default dev out")
+        self.sh(
+            "ip link add out type dummy; ip link set out up; ip route add default dev out\n"
+            "ip -6 route add default dev out"
+        )
         try:
             yield
         finally:
