@@ -22,7 +22,10 @@ from bulkhead.errors import BulkheadError
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 COMMAND_TIMEOUT = 20
-"""Seconds after which one command of a look is given up; its status is then 124, as coreutils' timeout has it."""
+"""Seconds after which one command of a look is given up."""
+
+TIMED_OUT = 124
+"""The status of such a command (coreutils' timeout)."""
 
 _END = bytes(1024)
 """What a tar archive ends with; without it, files at the end of an unfinished one would seem absent."""
@@ -142,7 +145,8 @@ def script(needs: Sequence[Need]) -> str:
 def parse(output: str, needs: Sequence[Need]) -> Look:
     """Turn the output of `script(needs)` into a Look.
 
-    Raises BulkheadError when the output is not whole, so that a broken look is never taken for an empty host.
+    Raises BulkheadError when the output is not whole or a command was given up, so that a broken look is never taken
+    for an empty host.
     """
     try:
         raw = gzip.decompress(base64.b64decode(output))
@@ -160,6 +164,11 @@ def parse(output: str, needs: Sequence[Need]) -> Look:
         status = content.get(f"look/{number}.status", b"").strip()
         if not status.isdigit():
             raise BulkheadError(f"the host's answer lacks the result of '{command.name}'")
+        if int(status) == TIMED_OUT:
+            raise BulkheadError(
+                f"the host did not answer '{command.name}' within {COMMAND_TIMEOUT} seconds",
+                hint="Is it overloaded, or does something on it hang? Nothing was decided; run again.",
+            )
         outputs[command.name] = Output(int(status), content[f"look/{number}.out"], content[f"look/{number}.err"])
     files: dict[str, FoundFile | None] = {}
     for path in _paths(needs):
