@@ -4,14 +4,11 @@ The addresses are for documentation (RFC 5737) and reach nobody. Put your hosts'
 repository's own or into your own one: a host whose key is not there is refused.
 """
 
-# Where the hosts get releases, as in `group_data/gvisor_hosts.py`: what a host says for a key replaces the group's.
-_mirror = {"base_url": "https://198.51.100.80/gvisor/releases"}
-
 # Untrusted agents: each container in gVisor's sandbox.
 gvisor_hosts = [
     ("agents-1.example.net", {"ssh_hostname": "192.0.2.11"}),
     # One host apart from its group: the release that it goes back to, or tries first.
-    ("agents-2.example.net", {"ssh_hostname": "192.0.2.12", "gvisor": {"release": "20260810.0", **_mirror}}),
+    ("agents-2.example.net", {"ssh_hostname": "192.0.2.12", "gvisor": {"release": "20260810.0"}}),
 ]
 
 # Agents that can't run under gVisor: dedicated hosts, never in both groups.

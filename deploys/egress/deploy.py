@@ -32,6 +32,8 @@ ENGINE_UNITS = (
 
 def files(host: InventoryHost) -> dict[str, bytes]:
     """Path → content of all that this capability writes."""
+    if settings.of(host).off:
+        return {}
     return {
         BOOT_FILE: ruleset(host).encode(),
         facts.UNIT_FILE: _unit(),
@@ -61,6 +63,9 @@ def deploy(host: InventoryHost, look: Look) -> None:
     """Load the policy, have it confirmed, and have it loaded at boot before the engines."""
     there = facts.found(look)
     wanted = settings.of(host)
+    if wanted.off:
+        _off(wanted.off, there)
+        return
     if there.stock_service.startswith("enabled"):
         raise BulkheadError(
             "nftables.service is enabled: its configuration begins with 'flush ruleset', which would take the egress "
@@ -102,6 +107,24 @@ def deploy(host: InventoryHost, look: Look) -> None:
         name="Load the egress policy at boot",
         script=None if settled and not change.changes and not change.obsolete else put.script(change),
     )
+
+
+def _off(reason: str, there: facts.FoundEgress) -> None:
+    """Take away what an earlier policy left."""
+    warn(f"no egress policy, agents reach what the network lets them: {reason}")
+    left = [what for what, found in ((BOOT_FILE, there.boot), (facts.UNIT_FILE, there.unit)) if found]
+    left += [TABLE] if there.live else []
+    announce([f"- {what}" for what in left])
+    script = render(
+        "egress/off.sh.j2",
+        **put.preamble_values(),
+        unit=UNIT,
+        unit_file=facts.UNIT_FILE,
+        boot_file=BOOT_FILE,
+        table=TABLE,
+        rolled_back=facts.ROLLED_BACK,
+    )
+    run(name="Take the egress policy away", script=whole(script) if left else None)
 
 
 @converges(CAPABILITY)

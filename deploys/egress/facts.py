@@ -36,12 +36,13 @@ ROUTERS = (
 class FoundEgress:
     """The policy that is there: its file, whether the kernel has just that, and what became of the last new one.
 
-    `rolled_back` tells that one was taken back since nobody confirmed it.
+    `live` tells that the kernel has any, `rolled_back` tells that one was taken back since nobody confirmed it.
     """
 
     nft: bool
     boot: FoundFile | None
     loaded: bool
+    live: bool
     rolled_back: bool
     unit: FoundFile | None
     enabled: bool
@@ -90,6 +91,7 @@ def found(look: Look) -> FoundEgress:
     return FoundEgress(
         nft=look.outputs["egress.nft"].status == 0,
         boot=look.files[BOOT_FILE],
+        live=bool(live),
         loaded=bool(live) and fresh.status == 0 and same(live, fresh.text),
         rolled_back=look.files[ROLLED_BACK] is not None,
         unit=look.files[UNIT_FILE],

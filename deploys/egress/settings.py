@@ -273,7 +273,10 @@ def _unfit(network: Network) -> str:
 class EgressSettings(Settings):
     """The whole policy of one host."""
 
-    management: list[Range] = Field(min_length=1)
+    off: str = ""
+    """Why a gVisor host has none: a node that routes a cluster's own network of pods, say. Nothing is denied there."""
+
+    management: list[Range] = Field(default_factory=list)
     """Who may open an ssh connection to the host. Whoever runs Bulkhead has to be among them."""
 
     management_ports: list[Annotated[int, Field(ge=1, le=65535)]] = Field(default_factory=lambda: [22], min_length=1)
@@ -299,6 +302,14 @@ class EgressSettings(Settings):
 
     @model_validator(mode="after")
     def _right(self) -> EgressSettings:
+        if self.off.strip():
+            if self.model_fields_set != {"off"}:
+                raise ValueError(f"off: a host without a policy has no {', '.join(self.model_fields_set - {'off'})}")
+            return self
+        if "off" in self.model_fields_set:
+            raise ValueError("off: say why the host has no policy, or leave it out")
+        if not self.management:
+            raise ValueError("management: without management sources the host would lock everybody out")
         for name in self.agents:
             _check_name(name)
         for (name, agent), (other_name, other) in itertools.permutations(self.agents.items(), 2):
@@ -355,6 +366,10 @@ def of(host: InventoryHost) -> EgressSettings:
             hint="Write egress = {'management': ['192.0.2.0/24'], ...}: at least who may reach its ssh.",
         )
     found = read(EgressSettings, host, KEY)
+    if found.off and LEGACY_HOSTS in host.groups:
+        raise BulkheadError(
+            f"{host.name}: {KEY}.off: agents of a legacy host have no sandbox: nothing else would hold them"
+        )
     for name in found.agents:
         if _engine(host, found, name) not in engines(host):
             raise BulkheadError(

@@ -263,6 +263,26 @@ def test_a_name_that_rebinds(world: GuestWorld) -> None:
     assert not any(line.endswith(" 10.66.0.5") for line in log)
 
 
+def test_a_gvisor_host_may_go_without(converged: Machine, runs: Runs) -> None:
+    """Nothing of a policy stays, the engines go on and start again; a later run brings it back."""
+    off = {"egress": {"off": "a test"}}
+    pids = converged.pids()
+    try:
+        gone = runs.deploy(**off).expect_success()
+        assert "Take the egress policy away" in gone.changed
+        assert "no egress policy, agents reach what the network lets them: a test" in gone.output
+        assert converged.run("nft list table inet bulkhead").returncode != 0
+        assert converged.run("ls /etc/bulkhead/egress.nft").returncode != 0
+        assert converged.pids() == pids
+        assert runs.deploy(**off).expect_success().changed == set()
+        outcomes = runs.verify("--only", "egress.*", "--only", "gvisor.*", **off)
+        assert {outcome for name, outcome in outcomes.items() if name.startswith("egress.")} == {"skipped"}
+        converged.sh("systemctl restart docker")
+    finally:
+        runs.deploy().expect_success()
+    assert "chain agent_sent" in converged.sh("nft list table inet bulkhead")
+
+
 def test_a_ruleset_that_locks_out_is_taken_back(guarded: Machine, legacy_runs: Runs) -> None:
     """Without access for who loads it, it goes again within its time, the run fails, and the next one says so."""
     before = guarded.sh("sha256sum /etc/bulkhead/egress.nft")

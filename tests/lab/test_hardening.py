@@ -152,7 +152,7 @@ def test_a_package_that_is_missing_is_installed(converged: Machine, runs: Runs) 
 def test_modules_that_nobody_needs(converged: Machine) -> None:
     """One can be loaded past our file, and can't with it."""
     module = converged.sh(
-        "for name in sctp udf cramfs hfsplus tipc dccp; do"
+        "for name in udf cramfs hfsplus dccp tipc sctp; do"
         " modinfo -n $name >/dev/null 2>&1 && { echo $name; break; }; done; :"
     )
     if not module:

@@ -375,10 +375,30 @@ def test_odd_data_of_one_host_is_no_agent_of_another(egress: object) -> None:
 
 def test_no_management_source() -> None:
     assert refused(legacy(management=[])) == [
-        "old: egress.management: list should have at least 1 item after validation, not 0 (found [])"
+        "old: egress: management: without management sources the host would lock everybody out"
     ]
     without = InventoryHost("old", frozenset({"legacy_hosts"}), {"engines": ["docker"], "egress": {}})
-    assert refused(without) == ["old: egress.management: field required (found {})"]
+    assert refused(without) == ["old: egress: management: without management sources the host would lock everybody out"]
+
+
+def gvisor(**egress: Any) -> InventoryHost:
+    return InventoryHost("agents", frozenset({"gvisor_hosts"}), {"engines": ["docker"], "egress": egress})
+
+
+def test_a_gvisor_host_may_have_no_policy_with_a_reason() -> None:
+    assert settings.of(gvisor(off="a cluster's node")).off == "a cluster's node"
+    for empty in ("", " "):
+        with pytest.raises(BulkheadError) as error:
+            settings.of(gvisor(off=empty))
+        assert error.value.message == "agents: egress: off: say why the host has no policy, or leave it out"
+    with pytest.raises(BulkheadError) as error:
+        settings.of(gvisor(off="a cluster's node", management=["192.0.2.0/24"]))
+    assert error.value.message == "agents: egress: off: a host without a policy has no management"
+
+
+def test_a_legacy_host_always_has_a_policy() -> None:
+    host = InventoryHost("old", frozenset({"legacy_hosts"}), {"engines": ["docker"], "egress": {"off": "a test"}})
+    assert refused(host) == ["old: egress.off: agents of a legacy host have no sandbox: nothing else would hold them"]
 
 
 @pytest.mark.parametrize("kind", ["legacy_hosts", "gvisor_hosts"])
@@ -393,7 +413,9 @@ def test_a_host_without_a_policy(kind: str) -> None:
 def test_a_gvisor_host_that_is_losing_gvisor_keeps_its_policy() -> None:
     with pytest.raises(BulkheadError) as error:
         check_inventory([gvisor_host(gvisor={"state": "absent"}, egress=None)])
-    assert error.value.message == "agents-1: egress.management: field required (found {})"
+    assert error.value.message == (
+        "agents-1: egress: management: without management sources the host would lock everybody out"
+    )
 
 
 @pytest.mark.parametrize("value", [[], "allow", 5])
@@ -404,7 +426,7 @@ def test_a_policy_that_is_no_dictionary(value: object) -> None:
 
 def test_settings_that_are_unknown() -> None:
     assert refused(legacy(managment=["192.0.2.1"])) == [
-        "old: egress.managment: unknown setting (known: management, management_ports, services, resolvers, "
+        "old: egress.managment: unknown setting (known: off, management, management_ports, services, resolvers, "
         "time_servers, host, metadata, agents, confirm_seconds, probes)"
     ]
 
