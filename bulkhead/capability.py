@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from bulkhead.drift.finding import Finding
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import (
     ALLOW_RUNNING,
@@ -36,7 +37,9 @@ class Capability:
     `validate` reads the settings of a host and raises BulkheadError for what is wrong in them; `needs` says what a
     look at the host must bring, and is only called for hosts on which `applies` is true. `across` raises BulkheadError
     for what is wrong among hosts of which each is right. `files` is path → content of what it writes on a host that has
-    no such file yet, as far as the inventory alone decides that.
+    no such file yet, as far as the inventory alone decides that. `watches` is what a look must bring besides `needs`
+    for `drift`, which says from such a look what on the host is not as described; it is pure, and raises BulkheadError
+    where the look does not tell.
     """
 
     name: str
@@ -47,6 +50,8 @@ class Capability:
     files: Callable[[InventoryHost], Mapping[str, bytes]] = lambda host: {}  # noqa: ARG005
     across: Callable[[Sequence[InventoryHost]], None] = lambda hosts: None  # noqa: ARG005
     runtimes: Callable[[InventoryHost, Look | None], Sequence[Runtime]] = lambda host, look: ()  # noqa: ARG005
+    watches: Callable[[InventoryHost], Sequence[Need]] = lambda host: ()  # noqa: ARG005
+    drift: Callable[[InventoryHost, Look], Sequence[Finding]] = lambda host, look: ()  # noqa: ARG005
 
     def applies(self, host: InventoryHost) -> bool:
         """Whether `host` gets this capability: by its group, and by its settings where these can leave it out."""
@@ -119,6 +124,38 @@ def _misspelled(host: InventoryHost) -> list[str]:
 def needs_of(host: InventoryHost) -> list[Need]:
     """All that one look at `host` must bring for the capabilities that apply to it."""
     return [need for capability in discover() if capability.applies(host) for need in capability.needs(host)]
+
+
+def watched(host: InventoryHost) -> list[Need]:
+    """All that one look at `host` must bring for `findings_of`: what a deploy needs, and what drift sees besides."""
+    watches = [need for capability in discover() if capability.applies(host) for need in capability.watches(host)]
+    return [*needs_of(host), *watches]
+
+
+def findings_of(host: InventoryHost, look: Look) -> list[Finding]:
+    """What on `host` is not as the inventory describes it, by a look that answered `watched`.
+
+    A capability that can't tell is a critical finding of its own: what can't be compared is never as it should be, and
+    the others are compared all the same.
+    """
+    findings: list[Finding] = []
+    for capability in discover():
+        if not capability.applies(host):
+            continue
+        try:
+            findings += capability.drift(host, look)
+        except BulkheadError as error:
+            findings.append(
+                Finding(
+                    capability=capability.name,
+                    subject="comparison",
+                    expected="the host can be compared with its description",
+                    actual=error.message,
+                    severity="critical",
+                    mend=error.hint or "Put it right, then check again.",
+                )
+            )
+    return findings
 
 
 def files_of(host: InventoryHost) -> dict[str, bytes]:

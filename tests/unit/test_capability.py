@@ -5,10 +5,21 @@ from typing import Any
 
 import pytest
 
-from bulkhead.capability import check_inventory, discover, needs_of, refuse_unknown_runtime, runtimes_of
+from bulkhead import capability
+from bulkhead.capability import (
+    Capability,
+    check_inventory,
+    discover,
+    findings_of,
+    needs_of,
+    refuse_unknown_runtime,
+    runtimes_of,
+    watched,
+)
+from bulkhead.drift.finding import Finding
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import InventoryHost
-from bulkhead.look import Command, File
+from bulkhead.look import Command, File, Look
 from bulkhead.runtime import to_prove
 from tests.unit.helpers import RUNSC, gvisor_host
 
@@ -177,3 +188,47 @@ def test_the_settings_of_a_legacy_host_are_not_those_of_gvisor() -> None:
 def test_a_host_in_both_groups_is_refused_before_its_settings_are_read() -> None:
     with pytest.raises(BulkheadError, match=r"^a: in both gvisor_hosts and legacy_hosts"):
         check_inventory([named("a", "gvisor_hosts", "legacy_hosts")])
+
+
+# Drift
+
+FOUND = Finding("one", "a file", "this", "that", "warning", "Deploy.")
+
+
+def drifts(monkeypatch: pytest.MonkeyPatch, **drift: Any) -> None:
+    """Let there be capabilities of these names, with what each says of drift."""
+    capabilities = [
+        Capability(
+            name=name,
+            groups=frozenset({"gvisor_hosts"}),
+            validate=lambda _: None,
+            needs=lambda _, name=name: [File(f"/{name}")],
+            watches=lambda _, name=name: [Command(name, "true")],
+            drift=said,
+        )
+        for name, said in drift.items()
+    ]
+    monkeypatch.setattr(capability, "discover", lambda: capabilities)
+
+
+def test_one_look_is_for_the_deploys_and_for_drift(monkeypatch: pytest.MonkeyPatch) -> None:
+    drifts(monkeypatch, one=lambda *_: [], two=lambda *_: [])
+    assert watched(gvisor_host()) == [File("/one"), File("/two"), Command("one", "true"), Command("two", "true")]
+    assert watched(named("a", "legacy_hosts")) == []
+
+
+def test_what_all_capabilities_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    drifts(monkeypatch, one=lambda *_: [FOUND], two=lambda *_: [])
+    assert findings_of(gvisor_host(), Look({}, {})) == [FOUND]
+    assert findings_of(named("a", "legacy_hosts"), Look({}, {})) == []
+
+
+def test_what_cannot_be_compared_is_drift_and_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> list[Finding]:
+        raise BulkheadError("/etc/thing: not UTF-8 (byte 3)", hint="Correct it.")
+
+    drifts(monkeypatch, two=broken, one=lambda *_: [FOUND])
+    wrong, found = findings_of(gvisor_host(), Look({}, {}))
+    assert found == FOUND
+    assert (wrong.capability, wrong.subject, wrong.severity) == ("two", "comparison", "critical")
+    assert (wrong.actual, wrong.mend) == ("/etc/thing: not UTF-8 (byte 3)", "Correct it.")
