@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from bulkhead.drift import accepted
 from bulkhead.drift.finding import Finding
+from bulkhead.drift.secrets import safe
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import (
     ALLOW_RUNNING,
@@ -58,7 +60,7 @@ class Capability:
         return bool(self.groups & host.groups) and self.wanted(host)
 
 
-KEYS = ("engines", "gvisor", "containerd", "docker", "runtimes", "hardening", "egress", ALLOW_RUNNING)
+KEYS = ("engines", "gvisor", "containerd", "docker", "runtimes", "hardening", "egress", accepted.KEY, ALLOW_RUNNING)
 """The keys of the inventory that Bulkhead reads; all others are pyinfra's, or a deploy's of the user's own."""
 
 _registered: dict[str, Capability] = {}
@@ -93,7 +95,9 @@ def check_inventory(hosts: Iterable[InventoryHost]) -> None:
     for host in hosts:
         problems += _misspelled(host)
         applying = [capability.validate for capability in capabilities if capability.groups & host.groups]
-        checks += [partial(validate, host) for validate in (*applying, allow_running, refuse_sudo_password)]
+        checks += [
+            partial(validate, host) for validate in (*applying, accepted.of, allow_running, refuse_sudo_password)
+        ]
     checks += [partial(capability.across, hosts) for capability in capabilities]
     for check in checks:
         try:
@@ -136,7 +140,8 @@ def findings_of(host: InventoryHost, look: Look) -> list[Finding]:
     """What on `host` is not as the inventory describes it, by a look that answered `watched`.
 
     A capability that can't tell is a critical finding of its own: what can't be compared is never as it should be, and
-    the others are compared all the same.
+    the others are compared all the same. Nothing in the findings looks like a secret, and none is what the inventory
+    accepts.
     """
     findings: list[Finding] = []
     for capability in discover():
@@ -148,14 +153,14 @@ def findings_of(host: InventoryHost, look: Look) -> list[Finding]:
             findings.append(
                 Finding(
                     capability=capability.name,
-                    subject="comparison",
+                    subject=f"{capability.name}: comparison",
                     expected="the host can be compared with its description",
                     actual=error.message,
                     severity="critical",
                     mend=error.hint or "Put it right, then check again.",
                 )
             )
-    return findings
+    return accepted.unaccepted(host, [safe(finding) for finding in findings])
 
 
 def files_of(host: InventoryHost) -> dict[str, bytes]:

@@ -9,27 +9,37 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+Place = tuple[str, ...]
 
-def changes(before: Mapping[str, Any], after: Mapping[str, Any], path: Sequence[str] = ()) -> list[str]:
+
+def differences(
+    before: Mapping[str, Any], after: Mapping[str, Any], path: Place = ()
+) -> list[tuple[Place, list[Any], list[Any]]]:
+    """Each path that differs, with what stands there before and after; an empty list is nothing."""
+    found: list[tuple[Place, list[Any], list[Any]]] = []
+    for key in dict.fromkeys([*before, *after]):
+        where = (*path, str(key))
+        old, new = ([table[key]] if key in table else [] for table in (before, after))
+        if old == new:
+            continue
+        if new and isinstance(new[0], Mapping) and (not old or isinstance(old[0], Mapping)):
+            found += differences(old[0] if old else {}, new[0], where) or [(where, old, new)]
+        else:
+            found.append((where, old, new))
+    return found
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Lines such as `+ runtimes.runsc.path = "/usr/local/bin/runsc"`; `-` is removed, `~` changed."""
     lines: list[str] = []
-    for key in dict.fromkeys([*before, *after]):
-        where = [*path, str(key)]
-        old, new = before.get(key), after.get(key)
-        if key in before and key in after and old == new:
-            continue
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            lines += changes(old, new, where)
-        elif isinstance(new, Mapping) and key not in before:
-            lines += changes({}, new, where) or [f"+ {_dotted(where)} = {{}}"]
-        elif key not in after:
-            lines.append(f"- {_dotted(where)}")
-        elif key not in before:
-            lines.append(f"+ {_dotted(where)} = {json.dumps(new, default=str)}")
+    for path, old, new in differences(before, after):
+        if not new:
+            lines.append(f"- {dotted(path)}")
         else:
-            lines.append(f"~ {_dotted(where)} = {json.dumps(new, default=str)}")
+            lines.append(f"{'~' if old else '+'} {dotted(path)} = {json.dumps(new[0], default=str)}")
     return lines
 
 
-def _dotted(path: Sequence[str]) -> str:
+def dotted(path: Sequence[str]) -> str:
+    """A path as one text; a key that holds a dot is quoted."""
     return ".".join(json.dumps(part) if "." in part else part for part in path)

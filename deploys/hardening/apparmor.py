@@ -47,9 +47,14 @@ def plan(values: Mapping[str, str], look: Look, *, allow_restart: bool) -> area.
     enabled = unit == ["enabled", "active"]
     docker = _docker(look)
     lacking = docker is not None and "name=apparmor" not in (docker.get("SecurityOptions") or [])
-    wrong = ([] if enabled else ["~ apparmor.service is enabled"]) + (
-        ["~ docker is restarted, to confine containers"] if lacking else []
-    )
+    wrong = []
+    if not enabled:
+        wrong.append(
+            area.Wrong("unit apparmor.service", "enabled active", " ".join(unit), "~ apparmor.service is enabled")
+        )
+    if lacking:
+        line = "~ docker is restarted, to confine containers"
+        wrong.append(area.Wrong("docker and AppArmor", "containers are confined", "they are not", line))
     fill = {
         "lacking": lacking,
         "allow_restart": allow_restart,

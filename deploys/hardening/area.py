@@ -12,12 +12,28 @@ from bulkhead.look import FoundFile, Look
 
 
 @dataclass(frozen=True)
+class Wrong:
+    """What the running host has otherwise: of what, what it should be and what it is, and the line for `--diff`."""
+
+    subject: str
+    expected: str
+    actual: str
+    line: str
+
+
+@dataclass(frozen=True)
 class Plan:
-    """`change` is None where all is as it should be; `lines` describe it for `--diff`, `notes` are always shown."""
+    """`change` is None where all is as it should be; `lines` describe it for `--diff`, `notes` are always shown.
+
+    `wrong` is what the running host has otherwise, apart from the files of `change`; `beyond` is what of that no deploy
+    changes, since it is left to a reboot or to the operator.
+    """
 
     change: put.Change | None = None
     lines: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    wrong: tuple[Wrong, ...] = ()
+    beyond: tuple[Wrong, ...] = ()
 
     @property
     def script(self) -> str | None:
@@ -60,7 +76,8 @@ def _lines(found: FoundFile | None) -> list[str]:
 def plan(
     writes: Sequence[put.Write],
     *,
-    wrong: Sequence[str] = (),
+    wrong: Sequence[Wrong] = (),
+    beyond: Sequence[Wrong] = (),
     notes: Sequence[str] = (),
     check: str = "",
     activate: str = "",
@@ -69,9 +86,10 @@ def plan(
 ) -> Plan:
     """The plan for an area whose files are `writes` and of which the running host has `wrong` what is listed there."""
     if not wrong and not any(write.changes for write in writes):
-        return Plan(notes=tuple(notes))
+        return Plan(notes=tuple(notes), beyond=tuple(beyond))
     change = put.Change(writes=writes, check=check, activate=activate, prove=prove, restore=restore)
-    return Plan(change, (*differences(writes), *wrong), tuple(notes))
+    lines = (*differences(writes), *(one.line for one in wrong))
+    return Plan(change, lines, tuple(notes), tuple(wrong), tuple(beyond))
 
 
 HEADER = "# Bulkhead's: what is changed here is changed back. The inventory's key `hardening` says what is to differ.\n"

@@ -103,6 +103,11 @@ def plan(values: Mapping[str, str], look: Look, *, installed: bool) -> area.Plan
     missing = [name for name, line in patterns.items() if not any(re.search(line, one) for one in loaded)]
     fixed = bool(re.search(r"^enabled 2$", status.text, re.MULTILINE))
     running = look.outputs["hardening.auditd"].text == "active"
+    wrong = [area.Wrong(f"audit rule {name}", values[name], "", f"~ audit: {name}") for name in missing]
+    if re.search(r"^enabled 0$", status.text, re.MULTILINE):
+        wrong.append(area.Wrong("audit", "enabled", "disabled", "~ audit is enabled"))
+    if not running:
+        wrong.append(area.Wrong("unit auditd.service", "active", "not active", "~ auditd runs"))
     notes = ["audit: the rules are locked until the next boot, which takes in those of Bulkhead"] if fixed else []
     fill = {
         "directories": _watched(values),
@@ -112,7 +117,8 @@ def plan(values: Mapping[str, str], look: Look, *, installed: bool) -> area.Plan
     }
     return area.plan(
         area.own_files(look, files(values), modes=MODES),
-        wrong=[] if fixed else [f"~ audit: {name}" for name in missing] + ([] if running else ["~ auditd runs"]),
+        wrong=[] if fixed else wrong,
+        beyond=wrong if fixed else (),
         notes=notes,
         activate="" if fixed else render("hardening/audit_activate.sh.j2", **fill),
         prove="" if fixed else render("hardening/audit_prove.sh.j2", **fill),

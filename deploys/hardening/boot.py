@@ -65,12 +65,15 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
                 f"give them to the kernel by hand: {' '.join(pending)}"
             )
         return area.Plan(notes=tuple(notes))
+    beyond = []
     if pending:
+        beyond = [area.Wrong("kernel command line", " ".join(pending), "without it until the next boot", "")]
         notes.append(f"kernel parameters: in force after a reboot, which is yours to time: {' '.join(pending)}")
     lacking = [parameter for parameter in wanted if not _in_all(grub.text, parameter)]
     return area.plan(
         area.own_files(look, files(values)),
-        wrong=[f"~ {GENERATED} is made anew"] if lacking else [],
+        wrong=[area.Wrong(GENERATED, " ".join(lacking), "", f"~ {GENERATED} is made anew")] if lacking else [],
+        beyond=beyond,
         notes=notes,
         activate="update-grub >/dev/null",
         prove=render("hardening/boot_prove.sh.j2", generated=GENERATED, parameters=wanted),

@@ -52,7 +52,7 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
     stop = running and "systemd" in values
     return area.plan(
         area.own_files(look, {**files(values), APPORT: apport() if there and "systemd" in values else None}),
-        wrong=["~ apport.service stops"] if stop else [],
+        wrong=[area.Wrong("unit apport.service", "inactive", "active", "~ apport.service stops")] if stop else [],
         activate=render("hardening/core_dumps_activate.sh.j2", there=there, stop=stop),
         restore="systemctl daemon-reload" if there else ":",
     )

@@ -15,7 +15,7 @@ from bulkhead.errors import BulkheadError
 from bulkhead.hosts import announce, converges, report, run, warn
 from bulkhead.inventory import GVISOR_HOSTS, LEGACY_HOSTS, InventoryHost
 from bulkhead.look import Look
-from deploys.hardening import facts, packages, settings
+from deploys.hardening import drift, facts, packages, settings
 from deploys.hardening.area import Plan
 from deploys.hardening.plans import files, plans
 from deploys.hardening.settings import KEY
@@ -34,6 +34,8 @@ CAPABILITY = register(
         validate=settings.of,
         needs=lambda host: facts.needs(settings.of(host)),
         files=lambda host: files(settings.of(host)),
+        watches=drift.watches,
+        drift=drift.drift,
     )
 )
 

@@ -44,9 +44,10 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
     sharing = ksm and look.outputs["hardening.ksm"].text == "1"
     swaps = look.outputs["hardening.swap"].text.split()
     enabled = look.outputs["hardening.swap.unit"].text == "enabled"
-    wrong = [f"~ {KSM}: 1 → 2"] if sharing else []
+    wrong = [area.Wrong(KSM, "2", "1", f"~ {KSM}: 1 → 2")] if sharing else []
     if swap and (swaps or not enabled):
-        wrong.append(f"~ swap: {', '.join(swaps) or 'none'} → off")
+        there_is = ", ".join(swaps) or "none"
+        wrong.append(area.Wrong("swap", "off", there_is, f"~ swap: {there_is} → off"))
     there = look.files[PATH] is not None
     fill = {"ksm": KSM if sharing else "", "swap": swap, "swaps": swaps, "unit": UNIT, "there": there}
     return area.plan(

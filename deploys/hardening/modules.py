@@ -31,9 +31,11 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
     """The file; a module that is loaded already is named, not torn out."""
     loaded = set(look.outputs["hardening.modules"].text.split())
     still = [name for name in values if name.replace("-", "_") in loaded]
+    beyond = [area.Wrong(f"module {name}", "not loaded", "loaded", "") for name in still]
     return area.plan(
         area.own_files(look, files(values)),
         notes=[f"modules: loaded, and blocked from the next boot on only: {', '.join(still)}"] if still else [],
+        beyond=beyond,
         prove=render("hardening/modules_prove.sh.j2", names=list(values)),
         restore=":",
     )

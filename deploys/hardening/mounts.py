@@ -59,8 +59,17 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
         target: [option for option in options.split(",") if option not in there.get(target, ())]
         for target, options in values.items()
     }
-    enabled = look.outputs["hardening.mounts.unit"].text == "enabled"
-    wrong = [f"~ {target}: {','.join(options)}" for target, options in missing.items() if options]
+    state = look.outputs["hardening.mounts.unit"].text
+    enabled = state == "enabled"
+    wrong = [
+        area.Wrong(
+            f"mount {target}", values[target], f"without {','.join(options)}", f"~ {target}: {','.join(options)}"
+        )
+        for target, options in missing.items()
+        if options
+    ]
+    if not enabled:
+        wrong.append(area.Wrong(f"unit {UNIT}", "enabled", state, f"~ {UNIT} is enabled"))
     fill = {
         "mounts": dict(values),
         "unit": UNIT,
@@ -73,7 +82,7 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
     }
     return area.plan(
         area.own_files(look, files(values)),
-        wrong=wrong + ([] if enabled else [f"~ {UNIT} is enabled"]),
+        wrong=wrong,
         activate=render("hardening/mounts_activate.sh.j2", **fill),
         prove=render("hardening/mounts_prove.sh.j2", **fill),
         restore=render("hardening/mounts_restore.sh.j2", **fill),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from bulkhead.inventory import InventoryHost
 from bulkhead.look import Look
@@ -47,6 +48,12 @@ def plans(host: InventoryHost, wanted: Wanted, look: Look, missing: list[str]) -
 
     Raises BulkheadError where an area can't be brought about on this host.
     """
+    deciding = by_area(host, wanted, look, missing)
+    return {area: deciding[area]() if area in deciding else Plan() for area in AREAS}
+
+
+def by_area(host: InventoryHost, wanted: Wanted, look: Look, missing: list[str]) -> dict[Area, Callable[[], Plan]]:
+    """What makes the plan of each area that is wanted, each of which may raise BulkheadError."""
     docker = host.data.get("docker")
     allow_restart = isinstance(docker, Mapping) and docker.get("allow_restart") is True
     deciding: dict[Area, Callable[[Mapping[str, str]], Plan]] = {
@@ -61,4 +68,4 @@ def plans(host: InventoryHost, wanted: Wanted, look: Look, missing: list[str]) -
         "apparmor": lambda values: apparmor.plan(values, look, allow_restart=allow_restart),
         "memory": lambda values: memory.plan(values, look),
     }
-    return {area: deciding[area](wanted.values[area]) if area in wanted.values else Plan() for area in AREAS}
+    return {area: partial(deciding[area], values) for area, values in wanted.values.items()}

@@ -66,12 +66,14 @@ def plan(values: Mapping[str, str], look: Look, named: Collection[str] = ()) -> 
     effective = look.outputs["hardening.sshd"]
     if effective.status == 127:
         return area.Plan(notes=("sshd: the host has none",))
-    if look.outputs["hardening.user"].text == "root" and values.get("PermitRootLogin") == "no":
-        # The inventory leaves open who logs in, and it is root: he must be able to come back.
-        values = {**values, "PermitRootLogin": "prohibit-password"}
-    main = look.files[MAIN]
-    _refuse_unread(main.text(MAIN) if main else "", values)
-    _refuse_before(look.outputs["hardening.sshd.first"].text.split("\n"))
+    values = wanted(values, look)
+    refuse_unread(look, values)
+    before = files_before(look)
+    if before:
+        raise BulkheadError(
+            f"{DIRECTORY}: {', '.join(before)} is read before Bulkhead's file, and of two values sshd takes the first",
+            hint="Give it a name that sorts after 00-bulkhead.conf.",
+        )
     for_some = look.outputs["hardening.sshd.match"].text
     sshd_match.refuse({name: value for name, value in values.items() if name not in named}, for_some)
     differing = {one.name.lower() for one in sshd_match.said(for_some)} | {name.lower() for name in named}
@@ -90,7 +92,7 @@ def plan(values: Mapping[str, str], look: Look, named: Collection[str] = ()) -> 
             hint="Set StrictModes yes in its files and log in once; or leave it as it is, with the reason: "
             'hardening = {"sshd": {"StrictModes": {"value": None, "reason": "…"}}}.',
         )
-    wrong = [line for line in evidence if line.lower() not in said]
+    wrong = _wrong(evidence, said)
     fill = {
         "directory": DIRECTORY,
         "name": PATH.rpartition("/")[2],
@@ -102,7 +104,7 @@ def plan(values: Mapping[str, str], look: Look, named: Collection[str] = ()) -> 
     }
     return area.plan(
         area.own_files(look, files(values)),
-        wrong=[f"~ sshd: {line}" for line in wrong],
+        wrong=wrong,
         check=render("hardening/sshd_check.sh.j2", **fill),
         activate=render("hardening/sshd_activate.sh.j2"),
         prove=render("hardening/sshd_prove.sh.j2", **fill),
@@ -114,6 +116,38 @@ def _connections(look: Look) -> list[str]:
     client, _, local, port = (look.outputs["hardening.connection"].text.partition("=")[2] or "::1 0 ::1 22").split()
     users = dict.fromkeys(("root", look.outputs["hardening.user"].text or "root"))
     return [f"user={user},host={client},addr={client},laddr={local},lport={port},rdomain=" for user in users]
+
+
+def wanted(values: Mapping[str, str], look: Look) -> Mapping[str, str]:
+    """`values`, but where the inventory leaves open who logs in, and it is root: he must be able to come back."""
+    if look.outputs["hardening.user"].text == "root" and values.get("PermitRootLogin") == "no":
+        return {**values, "PermitRootLogin": "prohibit-password"}
+    return values
+
+
+def effective(values: Mapping[str, str], look: Look) -> list[area.Wrong]:
+    """What sshd takes otherwise than `values` say, whatever its files are like.
+
+    Raises BulkheadError when sshd does not take its files at all.
+    """
+    answer = look.outputs["hardening.sshd"]
+    if answer.status != 0:
+        said = answer.stderr.decode(errors="replace").strip().splitlines() or ["without a word"]
+        raise BulkheadError(f"sshd refuses its own files: {said[0]}", hint="Correct them before it is restarted.")
+    taken = {_normal(line) for line in answer.text.splitlines()}
+    evidence = [line for name, value in wanted(values, look).items() for line in _evidence(name, value)]
+    return _wrong(evidence, taken)
+
+
+def _wrong(evidence: list[str], said: set[str]) -> list[area.Wrong]:
+    """The lines of `evidence` that are not in `said`, each beside what is."""
+    found = []
+    for line in evidence:
+        if line.lower() not in said:
+            name = line.partition(" ")[0]
+            actual = sorted(one for one in said if one.startswith(f"{name} "))
+            found.append(area.Wrong(f"sshd {name}", line, "\n".join(actual), f"~ sshd: {line}"))
+    return found
 
 
 def _evidence(name: str, value: str) -> list[str]:
@@ -128,10 +162,12 @@ def _normal(line: str) -> str:
     return f"{name} {_SAME.get(value, value)}".lower()
 
 
-def _refuse_unread(main: str, values: Mapping[str, str]) -> None:
-    """The directory must be included, and before anything that we say too; not in a block for some users alone."""
+def refuse_unread(look: Look, values: Mapping[str, str]) -> None:
+    """Raise BulkheadError unless the directory is included, and before anything that we say too; not for some users
+    alone."""
     ours = {name.lower() for name in values}
-    for line in main.splitlines():
+    main = look.files[MAIN]
+    for line in (main.text(MAIN) if main else "").splitlines():
         if (match := _INCLUDE.fullmatch(line)) and set(match[1].split()) & set(_READS_US):
             return
         setting = _SETTING.match(line)
@@ -149,10 +185,7 @@ def _refuse_unread(main: str, values: Mapping[str, str]) -> None:
     )
 
 
-def _refuse_before(names: list[str]) -> None:
-    before = sorted(name for name in names if name and name < PATH.rpartition("/")[2])
-    if before:
-        raise BulkheadError(
-            f"{DIRECTORY}: {', '.join(before)} is read before Bulkhead's file, and of two values sshd takes the first",
-            hint="Give it a name that sorts after 00-bulkhead.conf.",
-        )
+def files_before(look: Look) -> list[str]:
+    """The names of files that sshd reads before ours."""
+    names = look.outputs["hardening.sshd.first"].text.split("\n")
+    return sorted(name for name in names if name and name < PATH.rpartition("/")[2])

@@ -61,22 +61,27 @@ def said(lines: str) -> Iterator[Said]:
     yield from found
 
 
-def refuse(values: Mapping[str, str], lines: str) -> None:
-    """Raise BulkheadError for each block in which one of `values` is weaker, with its place."""
+def weaker(values: Mapping[str, str], lines: str) -> list[tuple[Said, str, str]]:
+    """What stands in a block and is weaker than one of `values`, with that one's name and value."""
     ours = {name.lower(): (name, value) for name, value in values.items()}
-    weaker = [
+    return [
         (one, *ours[one.name.lower()])
         for one in said(lines)
         if one.name.lower() in ours and _weaker(one.name.lower(), one.value.lower(), ours[one.name.lower()][1].lower())
     ]
-    if weaker:
+
+
+def refuse(values: Mapping[str, str], lines: str) -> None:
+    """Raise BulkheadError for each block in which one of `values` is weaker, with its place."""
+    found = weaker(values, lines)
+    if found:
         raise BulkheadError(
             "\n".join(
                 f"{one.place}: says {name} {one.value} for some (Match {one.criteria}), where Bulkhead says {value}"
-                for one, name, value in weaker
+                for one, name, value in found
             ),
             hint="Take it out; or, where those connections need it, name the setting with the reason: "
-            f'hardening = {{"sshd": {{"{weaker[0][1]}": {{"value": "{weaker[0][2]}", "reason": "…"}}}}}}.',
+            f'hardening = {{"sshd": {{"{found[0][1]}": {{"value": "{found[0][2]}", "reason": "…"}}}}}}.',
         )
 
 

@@ -71,10 +71,20 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
     Raises BulkheadError when another file would have the last word at the next boot, or a host with several ways out
     would drop what comes in by one of them.
     """
-    _refuse_others(values, look.outputs["hardening.sysctl.files"].text)
+    problems = others(values, look)
+    if problems:
+        raise BulkheadError(
+            "\n".join(problem.line for problem in problems),
+            hint="Take it out of the file, or say so in the inventory: hardening.sysctl, with the reason.",
+        )
+    refuse_asymmetric(values, look)
+    return decided(values, look)
+
+
+def decided(values: Mapping[str, str], look: Look) -> area.Plan:
+    """`plan`, whatever other files say."""
     found = live(look)
     wanted = wanted_files(values, found)
-    _refuse_asymmetric(wanted, found, look.outputs["hardening.routes"].text)
     wrong = {path: value for path, value in wanted.items() if found[path] != _plain(value)}
     absent = [name for name in values if not any(fnmatchcase(path, file_of(name)) for path in found)]
     pairs = [(file_of(name), value) for name, value in values.items()]
@@ -89,7 +99,7 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
     }
     return area.plan(
         area.own_files(look, files(values)),
-        wrong=[f"~ {path.replace('/', '.')}: {found[path]} → {value}" for path, value in wrong.items()],
+        wrong=[_wrong(path, found[path], value) for path, value in wrong.items()],
         notes=[f"sysctl: this kernel has no {', '.join(absent)}"] if absent else [],
         activate=render("hardening/sysctl_activate.sh.j2", **fill),
         prove=render("hardening/sysctl_prove.sh.j2", **fill),
@@ -107,8 +117,11 @@ def wanted_files(values: Mapping[str, str], found: Mapping[str, str]) -> dict[st
     return wanted
 
 
-def _refuse_asymmetric(wanted: Mapping[str, str], found: Mapping[str, str], routes: str) -> None:
-    """Strict checks of the source drop what comes in where its answer would not go out (ip-sysctl, rp_filter)."""
+def refuse_asymmetric(values: Mapping[str, str], look: Look) -> None:
+    """Raise BulkheadError where strict checks of the source would drop what comes in by one of several ways out
+    (ip-sysctl, rp_filter)."""
+    found = live(look)
+    wanted, routes = wanted_files(values, found), look.outputs["hardening.routes"].text
 
     def strict(values: Mapping[str, str], interface: str) -> bool:
         # Of the value for all interfaces and its own the kernel takes the higher.
@@ -130,14 +143,19 @@ def _plain(value: str) -> str:
     return " ".join(value.split())
 
 
-def _refuse_others(values: Mapping[str, str], files: str) -> None:
+def _wrong(path: str, actual: str, expected: str) -> area.Wrong:
+    name = path.replace("/", ".")
+    return area.Wrong(f"sysctl {name}", expected, actual, f"~ {name}: {actual} → {expected}")
+
+
+def others(values: Mapping[str, str], look: Look) -> list[area.Wrong]:
     """What another file says for the next boot, where it goes before ours: by its later name, or naming interfaces."""
     ours = {file_of(name) for name in values} | {
         file_of(name).replace("*", every) for name in values for every in ("all", "default")
     }
     name = PATH.rpartition("/")[2]
     file, problems = "", []
-    for line in files.splitlines():
+    for line in look.outputs["hardening.sysctl.files"].text.splitlines():
         if line.startswith("# /"):
             file = line[2:]
         if file == PATH or not (match := _LINE.fullmatch(line)) or line.startswith(("#", ";")):
@@ -148,9 +166,6 @@ def _refuse_others(values: Mapping[str, str], files: str) -> None:
             later = file.rpartition("/")[2] > name and key == pattern
             apart = "*" in pattern and fnmatchcase(key, pattern) and key not in ours and "*" not in key
             if (later or apart) and _plain(match[2]) != _plain(value):
-                problems.append(f"{file}: {match[1]} = {match[2]} goes before {wanted} = {value} at the next boot")
-    if problems:
-        raise BulkheadError(
-            "\n".join(problems),
-            hint="Take it out of the file, or say so in the inventory: hardening.sysctl, with the reason.",
-        )
+                line = f"{file}: {match[1]} = {match[2]} goes before {wanted} = {value} at the next boot"
+                problems.append(area.Wrong(f"{file}: {match[1]}", value, match[2], line))
+    return problems

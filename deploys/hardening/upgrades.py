@@ -26,6 +26,7 @@ def needs() -> list[Need]:
         File(PATH),
         Command("hardening.apt", "apt-config dump 2>/dev/null | grep -E '^(Unattended-Upgrade|APT::Periodic)'; :"),
         Command("hardening.timers", f"systemctl is-enabled {' '.join(TIMERS)} 2>/dev/null; :"),
+        Command("hardening.timers.run", f"systemctl is-active {' '.join(TIMERS)}; :"),
     ]
 
 
@@ -72,18 +73,32 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
     strange = _strange(said, values)
     states = dict(zip(TIMERS, look.outputs["hardening.timers"].text.splitlines(), strict=False))
     masked = [timer for timer, state in states.items() if state.startswith("masked")]
-    to_enable = [timer for timer in TIMERS if timer not in masked and states.get(timer) != "enabled"]
+    run = dict(zip(TIMERS, look.outputs["hardening.timers.run"].text.splitlines(), strict=False))
+    as_wanted = [timer for timer in TIMERS if states.get(timer) == "enabled" and run.get(timer) == "active"]
+    to_enable = [timer for timer in TIMERS if timer not in masked and timer not in as_wanted]
+    wrong = [
+        *(area.Wrong(f"apt {_key(line)}", line, "", f"~ apt: {line}") for line in missing),
+        *(area.Wrong(f"apt {_key(line)}", "", line, f"~ apt: {line}") for line in strange),
+    ]
+    for timer in to_enable:
+        actual = f"{states.get(timer, '')} {run.get(timer, '')}".strip()
+        wrong.append(area.Wrong(f"unit {timer}", "enabled active", actual, f"~ {timer} is enabled"))
     origins = [line for line in wanted if line.startswith(ORIGINS)]
     fill = {"evidence": wanted, "origins": origins, "timers": to_enable}
     return area.plan(
         area.own_files(look, files(values)),
-        wrong=[f"~ apt: {line}" for line in (*missing, *strange)] + [f"~ {timer} is enabled" for timer in to_enable],
+        wrong=wrong,
+        beyond=[area.Wrong(f"unit {timer}", "enabled active", "masked", "") for timer in masked],
         notes=[f"upgrades: {', '.join(masked)}: masked, so nothing comes by itself"] if masked else [],
         check='apt-config -c "$candidate_0" dump >/dev/null',
         activate=render("hardening/upgrades_activate.sh.j2", **fill),
         prove=render("hardening/upgrades_prove.sh.j2", **fill),
         restore=":",
     )
+
+
+def _key(line: str) -> str:
+    return line.partition(" ")[0].rstrip(":")
 
 
 def _strange(said: list[str], values: Mapping[str, str]) -> list[str]:

@@ -1,5 +1,6 @@
 """Capabilities: which there are, to whom they apply, and what is said of a wrong inventory."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -195,19 +196,20 @@ def test_a_host_in_both_groups_is_refused_before_its_settings_are_read() -> None
 FOUND = Finding("one", "a file", "this", "that", "warning", "Deploy.")
 
 
-def drifts(monkeypatch: pytest.MonkeyPatch, **drift: Any) -> None:
+def drifting(name: str, said: Callable[..., list[Finding]]) -> Capability:
+    return Capability(
+        name=name,
+        groups=frozenset({"gvisor_hosts"}),
+        validate=lambda _: None,
+        needs=lambda _: [File(f"/{name}")],
+        watches=lambda _: [Command(name, "true")],
+        drift=said,
+    )
+
+
+def drifts(monkeypatch: pytest.MonkeyPatch, **drift: Callable[..., list[Finding]]) -> None:
     """Let there be capabilities of these names, with what each says of drift."""
-    capabilities = [
-        Capability(
-            name=name,
-            groups=frozenset({"gvisor_hosts"}),
-            validate=lambda _: None,
-            needs=lambda _, name=name: [File(f"/{name}")],
-            watches=lambda _, name=name: [Command(name, "true")],
-            drift=said,
-        )
-        for name, said in drift.items()
-    ]
+    capabilities = [drifting(name, said) for name, said in drift.items()]
     monkeypatch.setattr(capability, "discover", lambda: capabilities)
 
 
@@ -230,5 +232,37 @@ def test_what_cannot_be_compared_is_drift_and_hides_no_other(monkeypatch: pytest
     drifts(monkeypatch, two=broken, one=lambda *_: [FOUND])
     wrong, found = findings_of(gvisor_host(), Look({}, {}))
     assert found == FOUND
-    assert (wrong.capability, wrong.subject, wrong.severity) == ("two", "comparison", "critical")
+    assert (wrong.capability, wrong.subject, wrong.severity) == ("two", "two: comparison", "critical")
     assert (wrong.actual, wrong.mend) == ("/etc/thing: not UTF-8 (byte 3)", "Correct it.")
+
+
+def test_what_looks_like_a_secret_leaves_no_capability(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = replace(FOUND, expected="http-proxy = http://me:hunter2@proxy:3128", actual='{"auth_token": "hunter2"}')
+
+    def broken(*_: Any) -> list[Finding]:
+        raise BulkheadError("line 3: password = hunter2 is no number")
+
+    drifts(monkeypatch, one=lambda *_: [said], two=broken)
+    assert "hunter2" not in str(findings_of(gvisor_host(), Look({}, {})))
+
+
+def test_what_the_inventory_accepts_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = replace(FOUND, subject="container a[b]: privileged")
+    drifts(monkeypatch, one=lambda *_: [FOUND, other])
+    accept = {"container a[b]*": "reads the host's counters"}
+    assert findings_of(gvisor_host(drift={"accept": accept}), Look({}, {})) == [FOUND]
+    assert findings_of(gvisor_host(drift={"accept": {"container ab*": "other"}}), Look({}, {})) == [FOUND, other]
+
+
+@pytest.mark.parametrize(
+    ("accept", "said"),
+    [
+        ({"*": "all is well"}, "drift.accept: '*' would leave out every finding: name what may differ"),
+        ({"container a": " "}, "drift.accept.container a: say in a line why this host may differ"),
+        (["container a"], "drift.accept: input should be a valid dictionary (found ['container a'])"),
+    ],
+)
+def test_what_can_t_be_accepted(accept: Any, said: str) -> None:
+    with pytest.raises(BulkheadError) as error:
+        check_inventory([gvisor_host(drift={"accept": accept})])
+    assert error.value.message == f"agents-1: {said}"

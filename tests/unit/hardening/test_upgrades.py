@@ -70,8 +70,10 @@ def test_which_packages_are_held(values: dict[str, str], package: str, held: boo
     assert any(re.match(pattern, package) for pattern in patterns) is held
 
 
-def there(values: dict[str, str], said: list[str], timers: str = "enabled\nenabled") -> Look:
-    return look({upgrades.PATH: upgrades.content(values)}, apt="\n".join(said), timers=timers)
+def there(
+    values: dict[str, str], said: list[str], timers: str = "enabled\nenabled", run: str = "active\nactive"
+) -> Look:
+    return look({upgrades.PATH: upgrades.content(values)}, apt="\n".join(said), timers=timers, timers_run=run)
 
 
 def test_nothing_to_do_is_no_script(values: dict[str, str]) -> None:
@@ -88,6 +90,14 @@ def test_timers_are_enabled_unless_somebody_masked_them(values: dict[str, str]) 
     plan = upgrades.plan(values, there(values, upgrades.evidence(values), "disabled\nmasked"))
     assert plan.lines == ("~ apt-daily.timer is enabled",)
     assert plan.notes == ("upgrades: apt-daily-upgrade.timer: masked, so nothing comes by itself",)
+    assert plan.change
+    assert "enable --now apt-daily.timer" in plan.change.activate
+    assert "apt-daily-upgrade" not in plan.change.activate
+
+
+def test_a_timer_that_somebody_stopped_is_started(values: dict[str, str]) -> None:
+    plan = upgrades.plan(values, there(values, upgrades.evidence(values), run="inactive\nactive"))
+    assert [(one.subject, one.actual) for one in plan.wrong] == [("unit apt-daily.timer", "enabled inactive")]
     assert plan.change
     assert "enable --now apt-daily.timer" in plan.change.activate
     assert "apt-daily-upgrade" not in plan.change.activate

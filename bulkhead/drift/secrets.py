@@ -1,0 +1,55 @@
+"""What looks like a secret, and is taken out before a finding is shown or stored. Pure, no I/O."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+from bulkhead.drift.finding import Finding
+
+WITHHELD = "(withheld)"
+
+_NAME = r"[\w.-]*(?:passw(?:or)?d|passphrase|secret|token|credential|api[_-]?key|access[_-]?key|private[_-]?key)[\w.-]*"
+_NAMED = re.compile(_NAME, re.IGNORECASE)
+_PATTERNS = (
+    # proxies and registries: https://user:password@host
+    (re.compile(r"(\w://)[^\s/@\"']*@"), rf"\1{WITHHELD}@"),
+    (re.compile(r"\b((?:bearer|basic)\s+)[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1{WITHHELD}"),
+    # A line, so that a diff of the texts around it stays one.
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), WITHHELD),
+    # name = value, name: value, "name": "value", --name=value
+    (re.compile(rf"({_NAME}[\"']?\s*[=:]\s*)(\"[^\"\n]*\"|'[^'\n]*'|[^\s,;}}\]]+)", re.IGNORECASE), rf"\1{WITHHELD}"),
+)
+
+
+def is_secret(name: str) -> bool:
+    """Whether what is called so is better not shown."""
+    return _NAMED.fullmatch(name) is not None
+
+
+def redacted(text: str) -> str:
+    """`text` without values whose names say that they are secret, credentials in addresses, and private keys."""
+    for pattern, instead in _PATTERNS:
+        text = pattern.sub(instead, text)
+    return text
+
+
+def without_secrets(value: Any) -> Any:
+    """A value of a configuration, with what lies under secret names withheld at any depth."""
+    if isinstance(value, dict):
+        return {key: WITHHELD if is_secret(str(key)) else without_secrets(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_secrets(inner) for inner in value]
+    return redacted(value) if isinstance(value, str) else value
+
+
+def safe(finding: Finding) -> Finding:
+    """`finding` with all of its texts redacted."""
+    return replace(
+        finding,
+        subject=redacted(finding.subject),
+        expected=redacted(finding.expected),
+        actual=redacted(finding.actual),
+        mend=redacted(finding.mend),
+    )

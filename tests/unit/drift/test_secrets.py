@@ -1,0 +1,58 @@
+"""What leaves a finding before anybody sees it, and what stays readable."""
+
+import pytest
+
+from bulkhead.drift.secrets import WITHHELD, is_secret, redacted, without_secrets
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://me:hunter2@proxy:3128/x", "http://(withheld)@proxy:3128/x"),
+        ("https://hunter2@registry", "https://(withheld)@registry"),
+        ('"auth_token": "hunter2", "icc": false', '"auth_token": (withheld), "icc": false'),
+        ("--api-key=hunter2 --debug=true", "--api-key=(withheld) --debug=true"),
+        ("DB_PASSWORD=hunter2\nUSER=me", "DB_PASSWORD=(withheld)\nUSER=me"),
+        ("authorization: Bearer hunter2.hunter2", "authorization: Bearer (withheld)"),
+        (
+            "a\n-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2\n-----END OPENSSH PRIVATE KEY-----\nb",
+            "a\n(withheld)\nb",
+        ),
+        ("-----BEGIN PRIVATE KEY-----\nhunter2", "(withheld)"),
+        ("secret = 'hunter2'", "secret = (withheld)"),
+    ],
+)
+def test_secrets_go(text: str, shown: str) -> None:
+    assert redacted(text) == shown
+    assert SECRET not in redacted(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "PasswordAuthentication no\nPermitEmptyPasswords no",
+        "http://proxy:3128/ and user@host",
+        "sha512 of /opt/gvisor/20260817.0/runsc",
+        '{"path": "/usr/local/bin/runsc", "runtimeArgs": ["--network=sandbox"]}',
+        "ip daddr @metadata4 goto deny_metadata",
+    ],
+)
+def test_the_rest_stays(text: str) -> None:
+    assert redacted(text) == text
+
+
+@pytest.mark.parametrize("name", ["password", "REGISTRY_TOKEN", "tls.private_key", "apiKey", "client-secret"])
+def test_names_of_secrets(name: str) -> None:
+    assert is_secret(name)
+
+
+@pytest.mark.parametrize("name", ["path", "runtimeArgs", "log-driver", "SystemdCgroup", "ConfigPath"])
+def test_names_of_other_things(name: str) -> None:
+    assert not is_secret(name)
+
+
+def test_a_value_is_kept_but_for_what_lies_under_a_secret_name() -> None:
+    value = {"a": [{"token": {"deep": SECRET}, "b": 1}], "url": f"http://x:{SECRET}@y"}
+    assert without_secrets(value) == {"a": [{"token": WITHHELD, "b": 1}], "url": f"http://{WITHHELD}@y"}
