@@ -150,17 +150,22 @@ def findings_of(host: InventoryHost, look: Look) -> list[Finding]:
         try:
             findings += capability.drift(host, look)
         except BulkheadError as error:
-            findings.append(
-                Finding(
-                    capability=capability.name,
-                    subject=f"{capability.name}: comparison",
-                    expected="the host can be compared with its description",
-                    actual=error.message,
-                    severity="critical",
-                    mend=error.hint or "Put it right, then check again.",
-                )
-            )
+            findings.append(_incomparable(capability, error.message, error.hint))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            # Its message may hold what the host said.
+            findings.append(_incomparable(capability, f"the host's answer can't be read ({type(error).__name__})", ""))
     return accepted.unaccepted(host, [safe(finding) for finding in findings])
+
+
+def _incomparable(capability: Capability, why: str, hint: str) -> Finding:
+    return Finding(
+        capability=capability.name,
+        subject=f"{capability.name}: comparison",
+        expected="the host can be compared with its description",
+        actual=why,
+        severity="critical",
+        mend=hint or "Look at what it concerns on the host itself, then check again.",
+    )
 
 
 def files_of(host: InventoryHost) -> dict[str, bytes]:

@@ -18,8 +18,14 @@ from bulkhead.pins import LOOSE, TARBALLS
 GITHUB = "https://github.com/google/gvisor/releases/download"
 """Where GitHub serves the files of a release, below `release-<release>`."""
 
+LATEST = "https://github.com/google/gvisor/releases/latest"
+"""Leads to the page of the newest release."""
+
 TIMEOUT = 30
 """Seconds to wait for an answer."""
+
+SHORT_TIMEOUT = 5
+"""Seconds to wait for what is only good to know."""
 
 NAMES = {"x86_64": ("x86_64", "amd64"), "aarch64": ("aarch64", "arm64")}
 """Architecture → the names it may have in GitHub's file names."""
@@ -96,6 +102,16 @@ def _agrees(
                 hint="One of the two was changed. Pin nothing, and tell the gVisor project.",
             )
     return False
+
+
+def latest(url: str = LATEST) -> str | None:
+    """The newest release, by the address to which `url` leads; None where that can't be reached or is no release's."""
+    try:
+        with urllib.request.urlopen(url, timeout=SHORT_TIMEOUT) as answer:
+            match = re.search(r"/release-(\d{8}\.\d+)$", answer.geturl())
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    return match.group(1) if match else None
 
 
 def digests(text: str, url: str) -> dict[str, str]:

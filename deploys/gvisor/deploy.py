@@ -6,7 +6,7 @@ from bulkhead.capability import Capability, register
 from bulkhead.hosts import announce, converges, run
 from bulkhead.inventory import GVISOR_HOSTS, InventoryHost, allow_running
 from bulkhead.look import Look
-from deploys.gvisor import facts, release, removal, runtime, settings
+from deploys.gvisor import drift, facts, release, removal, runtime, settings
 
 CAPABILITY = register(
     Capability(
@@ -15,6 +15,8 @@ CAPABILITY = register(
         validate=settings.of,
         needs=lambda host: facts.needs(settings.of(host)),
         runtimes=runtime.runtimes,
+        watches=drift.watches,
+        drift=drift.drift,
     )
 )
 

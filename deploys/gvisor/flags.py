@@ -238,6 +238,15 @@ def text(value: bool | int | str) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def weakens(name: str, value: str) -> str:
+    """Why a running sandbox should not have a flag of this value; empty where it may, or where the engine sets it."""
+    flag = FLAGS.get(name)
+    if flag is None or DEFAULTS.get(name) == value:
+        return ""
+    reason = flag.dangerous.get(value) or flag.dangerous.get("*") or ""
+    return "" if reason == _ENGINE else reason
+
+
 def arguments(flags: Mapping[str, str]) -> list[str]:
     """The flags as command line arguments."""
     return [f"--{name}={value}" for name, value in flags.items()]

@@ -84,7 +84,7 @@ def _units(compared: Comparison, wanted: Wanted, look: Look) -> None:
     for one in watched:
         if one == "sshd":
             # Which of them runs depends on the distribution; that one does, the look came through it.
-            for unit in dict.fromkeys(found[name] for name in UNITS[area] if name in found):
+            for unit in {found[name].name: found[name] for name in UNITS[area] if name in found}.values():
                 compared.additions(unit)
         else:
             for name in UNITS[one]:

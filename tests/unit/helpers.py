@@ -7,7 +7,7 @@ import os
 import pwd
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -83,6 +83,40 @@ def outputs(texts: Mapping[str, str | bytes], **statuses: int) -> look.Look:
             for name, text in texts.items()
         },
     )
+
+
+def answered(
+    needs: Sequence[look.Need],
+    files: Mapping[str, str | bytes | look.FoundFile | None],
+    said: Mapping[str, str | bytes | look.Output],
+) -> look.Look:
+    """A look that answers all of `needs`: nothing is there and nothing was said but these files and outputs."""
+    there = {need.path: files.get(need.path) for need in needs if isinstance(need, look.File)}
+    answers = {need.name: said.get(need.name, "") for need in needs if isinstance(need, look.Command)}
+    assert not files.keys() - there.keys(), files.keys() - there.keys()
+    assert not said.keys() - answers.keys(), said.keys() - answers.keys()
+    return look.Look(
+        {path: own(one) if isinstance(one, str | bytes) else one for path, one in there.items()},
+        {
+            name: one if isinstance(one, look.Output) else look.Output(0, _bytes(one), b"")
+            for name, one in answers.items()
+        },
+    )
+
+
+def own(content: str | bytes, mode: int = 0o644) -> look.FoundFile:
+    """A file of root's."""
+    return look.FoundFile("file", _bytes(content), mode, "root", "root")
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else text
+
+
+def unit(name: str, active: str = "active", enabled: str = "enabled", load: str = "loaded", **more: str) -> str:
+    """How systemd shows a unit."""
+    shown = {"Id": name, "Names": name, "LoadState": load, "ActiveState": active, "UnitFileState": enabled, **more}
+    return "".join(f"{key}={value}\n" for key, value in shown.items())
 
 
 def on_host(ledger: Ledger) -> Ledger:

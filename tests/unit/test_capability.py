@@ -236,6 +236,18 @@ def test_what_cannot_be_compared_is_drift_and_hides_no_other(monkeypatch: pytest
     assert (wrong.actual, wrong.mend) == ("/etc/thing: not UTF-8 (byte 3)", "Correct it.")
 
 
+@pytest.mark.parametrize(
+    "error", [ValueError("hunter2"), KeyError("hunter2"), IndexError(), TypeError(), AttributeError()]
+)
+def test_garbage_is_never_no_drift(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def broken(*_: Any) -> list[Finding]:
+        raise error
+
+    drifts(monkeypatch, two=broken)
+    (wrong,) = findings_of(gvisor_host(), Look({}, {}))
+    assert wrong.actual == f"the host's answer can't be read ({type(error).__name__})"
+
+
 def test_what_looks_like_a_secret_leaves_no_capability(monkeypatch: pytest.MonkeyPatch) -> None:
     said = replace(FOUND, expected="http-proxy = http://me:hunter2@proxy:3128", actual='{"auth_token": "hunter2"}')
 

@@ -2,14 +2,14 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from bulkhead import publish
 from bulkhead.errors import BulkheadError
-from bulkhead.publish import add, digests, fetch, published
+from bulkhead.publish import add, digests, fetch, latest, published
 from tests.unit.helpers import Site, broken_off, website
 
 RUNSC_X86 = "a1" * 64
@@ -242,3 +242,38 @@ def test_a_release_that_changed_since_it_was_pinned() -> None:
         add("20260817.0", FOUND, {"20260817.0": {"x86_64": {"runsc": OTHER}}})
     assert error.value.message == "20260817.0 is already pinned, with other digests than are published now"
     assert error.value.hint.startswith("A release never changes: find out which of the two is wrong")
+
+
+# The newest release
+
+
+def leading_to(place: str) -> Callable[[BaseHTTPRequestHandler], None]:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", place)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("place", "release"),
+    [
+        ("/releases/tag/release-20260914.0", "20260914.0"),
+        ("/releases/tag/release-20260914.0-rc", None),
+        ("/releases", None),
+        ("/nowhere/release-20260914.0", None),
+    ],
+)
+def test_the_newest_release_is_where_the_page_leads(site: Site, place: str, release: str | None) -> None:
+    site.pages = {"/latest": leading_to(place)}
+    site.pages |= {one: b"page" for one in (place, "/releases") if not one.startswith("/nowhere")}
+    assert latest(f"{site.url}/latest") == release
+
+
+def test_a_newest_release_that_can_t_be_asked_for_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert latest("http://127.0.0.1:9/latest") is None
+    monkeypatch.setattr(publish, "SHORT_TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert latest(f"http://127.0.0.1:{silent.getsockname()[1]}/latest") is None

@@ -1,0 +1,91 @@
+"""Units as a real script shows them, of a systemctl that says what systemd says, and what is made of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bulkhead.drift import units
+from bulkhead.drift.comparison import Comparison
+from bulkhead.look import Look, Output
+from tests.unit.helpers import gvisor_host, sh, unit
+
+
+def shown(*blocks: str, rest: str = "") -> Look:
+    text = "\n".join(blocks) + "\n---\n" + rest
+    return Look({}, {"a.watched": Output(0, text.encode(), b"")})
+
+
+def found(look: Look, name: str = "docker.service", **wanted: Any) -> list[tuple[str, str, str]]:
+    compared = Comparison("a", gvisor_host())
+    compared.unit(units.read("a", look), name, **wanted)
+    return [(one.subject, one.actual, one.mend) for one in compared.findings]
+
+
+DOCKER = unit("docker.service", FragmentPath="/usr/lib/systemd/system/docker.service")
+
+
+def test_a_unit_that_is_as_it_should_be() -> None:
+    assert found(shown(DOCKER), enabled=True) == []
+    assert found(shown(unit("docker.service", active="reloading"))) == []
+    packaged = "DropInPaths=/usr/lib/systemd/system/service.d/a.conf /run/systemd/generator/docker.service.d/b.conf\n"
+    assert found(shown(DOCKER + packaged), enabled=True) == []
+
+
+def test_a_unit_is_known_by_each_of_its_names() -> None:
+    there = units.read("a", shown(unit("ssh.service", Names="ssh.service sshd.service"), DOCKER))
+    assert there.keys() == {"ssh.service", "sshd.service", "docker.service"}
+    assert there["sshd.service"].name == "ssh.service"
+
+
+def test_states() -> None:
+    assert found(shown(unit("docker.service", "inactive", "masked", "masked")), enabled=True) == [
+        ("unit docker.service", "masked", "systemctl unmask docker.service; systemctl enable --now docker.service")
+    ]
+    assert found(shown(unit("docker.service", "active", "disabled")), enabled=True) == [
+        ("unit docker.service", "disabled active", "systemctl enable --now docker.service")
+    ]
+    assert found(shown(unit("docker.service", "failed")), enabled=True) == [
+        ("unit docker.service", "failed", "systemctl enable --now docker.service")
+    ]
+    assert found(shown(unit("docker.service", "inactive", "disabled"))) == [
+        ("unit docker.service", "inactive", "systemctl start docker.service")
+    ]
+    assert found(shown(unit("docker.service", "inactive", "disabled")), runs=False) == []
+    deploy = "pyinfra INVENTORY deploy.py --limit agents-1"
+    for missing in (shown(), shown(unit("docker.service", "inactive", "", "not-found"))):
+        assert found(missing) == [("unit docker.service", "", deploy)]
+
+
+def test_what_somebody_laid_over_it() -> None:
+    path = "/etc/systemd/system/docker.service.d/x.conf"
+    look = shown(DOCKER + f"DropInPaths=/lib/systemd/system/a.conf {path}\n", rest=f"drop-in\t{path}\tEnvironment \n")
+    mend = f"rm {path}; systemctl daemon-reload; systemctl restart docker.service"
+    assert found(look) == [(f"unit docker.service: drop-in {path}", "sets Environment", mend)]
+
+
+def test_another_file_in_its_place() -> None:
+    path = "/etc/systemd/system/docker.service"
+    rest = f"shadows\t{path}\t/usr/lib/systemd/system/docker.service\n"
+    look = shown(unit("docker.service", FragmentPath=path), rest=rest)
+    mend = f"rm {path}; systemctl daemon-reload; systemctl restart docker.service"
+    assert found(look) == [(f"unit docker.service: {path}", f"{path} in its place", mend)]
+    # One that no package brought is an installation by hand.
+    assert found(shown(unit("docker.service", FragmentPath=path))) == []
+
+
+def test_the_script_says_which_keys_a_drop_in_sets_and_no_value(tmp_path: Path) -> None:
+    drop_in = tmp_path / "x.conf"
+    drop_in.write_text("[Service]\nEnvironment=TOKEN=hunter2\n ExecStart = \nExecStart=/bin/x hunter2\n# Other=1\n")
+    stub = tmp_path / "systemctl"
+    stub.write_text(
+        "#!/bin/sh\n"
+        f'case "$*" in *DropInPaths\\ --value*) echo "{drop_in} /gone.conf"; echo;;'
+        " *FragmentPath\\ --value*) echo;;"
+        f" *) printf 'Id=a.service\\nLoadState=loaded\\nDropInPaths={drop_in} /gone.conf\\n'; esac\n"
+    )
+    stub.chmod(0o755)
+    done = sh(f"PATH={tmp_path}:$PATH; {units.watch('a', ['a.service', 'b.service']).script}")
+    assert "hunter2" not in done.stdout
+    there = units.read("a", Look({}, {"a.watched": Output(0, done.stdout.encode(), b"")}))
+    assert there["a.service"].dropped == {str(drop_in): "Environment ExecStart ", "/gone.conf": ""}
