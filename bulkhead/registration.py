@@ -97,10 +97,14 @@ class Record(_Model):
 
 
 class Ledger(_Model):
-    """The file on the host that holds the records: path → record. `options` are further files, which are all ours."""
+    """The file on the host that holds the records: path → record. `options` are further files, which are all ours.
+
+    `generation` is that of the engine's configuration when this was noted, 0 where it has none.
+    """
 
     files: dict[str, Record] = {}
     options: list[str] = []
+    generation: int = 0
 
     @classmethod
     def load(cls, content: bytes | None) -> Ledger:
@@ -118,15 +122,17 @@ class Ledger(_Model):
                 hint="Move it away, then run again: what the engine's file holds then counts as put there by you.",
             ) from error
 
-    def after(self, files: Mapping[str, Record], options: Sequence[str] = ()) -> Ledger:
+    def after(self, files: Mapping[str, Record], options: Sequence[str] = (), generation: int = 0) -> Ledger:
         """The ledger after a run that decided on `files`; the records of others stay: they may hold ours still."""
         records = {**self.files, **files}
-        return Ledger(files={path: one for path, one in records.items() if one.settings}, options=sorted(options))
+        kept = {path: one for path, one in records.items() if one.settings}
+        return Ledger(files=kept, options=sorted(options), generation=generation)
 
     def until(self, after: Ledger) -> Ledger:
         """The ledger while a run leads from this one to `after`: what either says, for a run that never ends."""
         files = {path: _both(self.files.get(path, Record()), record) for path, record in after.files.items()}
-        return Ledger(files={**self.files, **files}, options=sorted({*self.options, *after.options}))
+        options = sorted({*self.options, *after.options})
+        return Ledger(files={**self.files, **files}, options=options, generation=self.generation)
 
     def entries(self, table: str) -> dict[str, Any]:
         """Name → value of the entries that were put into the tables called `table`."""
@@ -139,7 +145,9 @@ class Ledger(_Model):
 
     def dump(self) -> bytes | None:
         """The file's content; None for one that has nothing to say."""
-        return self.model_dump_json(indent=1).encode() + b"\n" if self.files or self.options else None
+        without = set() if self.generation else {"generation"}
+        text = self.model_dump_json(indent=1, exclude=without)
+        return text.encode() + b"\n" if self.files or self.options else None
 
     def write(self, path: str, found: FoundFile | None) -> Write:
         """The write that puts it on the host, where only root reads it: it may hold pieces of the user's file."""

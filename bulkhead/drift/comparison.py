@@ -11,7 +11,7 @@ from bulkhead.drift.secrets import WITHHELD, is_secret, without_secrets
 from bulkhead.drift.units import Unit
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import InventoryHost
-from bulkhead.look import FoundFile
+from bulkhead.look import FoundFile, Look
 from bulkhead.put import Write
 from bulkhead.structure import differences, dotted
 
@@ -51,19 +51,16 @@ class Comparison:
             self.add(write.path, expected=_text(content), actual=_text(found.content), severity=severity)
         self._kept(write.path, found, write.mode, (write.owner, write.group), self.deploy)
 
-    def record(self, write: Write) -> None:
-        """A file that may hold pieces of the user's, so that nothing of it is shown."""
-        if not write.changes:
-            return
-        if write.found and write.content is not None and write.found.kind == "file":
-            if write.found.content != write.content:
+    def record(self, write: Write, *, content: bool = True) -> None:
+        """A file that may hold pieces of the user's, so that nothing of it is shown; its `content` may not matter."""
+        found = write.found
+        if found and write.content is not None and found.kind == "file":
+            if content and found.content != write.content:
                 self.add(write.path, expected="what Bulkhead noted", actual="something else", severity="warning")
-            self._kept(write.path, write.found, write.mode, (write.owner, write.group), self.deploy)
-        else:
-            actual = "a file" if write.found else ""
-            self.add(
-                write.path, expected="" if write.found else "what Bulkhead notes", actual=actual, severity="warning"
-            )
+            self._kept(write.path, found, write.mode, (write.owner, write.group), self.deploy)
+        elif write.changes:
+            expected, actual = ("", "a file") if found else ("what Bulkhead notes", "")
+            self.add(write.path, expected=expected, actual=actual, severity="warning")
 
     def document(self, path: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         """A file of the user's with settings of ours in it: those of its keys alone that a deploy would change."""
@@ -125,6 +122,19 @@ class Comparison:
                 actual=f"{unit.fragment} in its place",
                 mend=f"rm {unit.fragment}; systemctl daemon-reload; systemctl restart {unit.name}",
             )
+
+
+def told(look: Look, name: str, what: str) -> str:
+    """What the command `name` of a look printed.
+
+    Raises BulkheadError when it failed: then nothing is known of `what`.
+    """
+    answer = look.outputs[name]
+    if answer.status != 0:
+        reason = answer.stderr.decode(errors="replace").strip().splitlines()
+        why = "took too long" if answer.status == 124 else reason[-1] if reason else f"status {answer.status}"
+        raise BulkheadError(f"the host does not tell {what} ({why})", hint="Look at the host itself, then check again.")
+    return answer.text
 
 
 def _text(content: bytes) -> str:

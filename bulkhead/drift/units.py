@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from bulkhead.errors import BulkheadError
 from bulkhead.look import Command, Look
 from bulkhead.templates import render
 
@@ -39,9 +40,15 @@ def watch(name: str, units: Sequence[str]) -> Command:
 
 
 def read(name: str, look: Look) -> dict[str, Unit]:
-    """Unit → what it is, under each of its names; units that a host has not got are not there, masked ones are."""
+    """Unit → what it is, under each of its names; units that a host has not got are not there, masked ones are.
+
+    Raises BulkheadError where systemd did not answer.
+    """
     found: dict[str, Unit] = {}
-    shown, _, rest = look.outputs[f"{name}.watched"].text.partition("\n---\n")
+    answer = look.outputs[f"{name}.watched"]
+    shown, end, rest = answer.stdout.decode(errors="replace").partition("\n---\n")
+    if answer.status != 0 or not end:
+        raise BulkheadError("the host does not tell how its units are", hint="Look at 'systemctl status' on it.")
     lines = [line.split("\t") for line in rest.splitlines()]
     keys = {line[1]: line[2] for line in lines if line[0] == "drop-in" and len(line) == 3}
     shadows = {line[1]: line[2] for line in lines if line[0] == "shadows" and len(line) == 3}

@@ -312,7 +312,7 @@ def _is_table(table: Mapping[str, Any], key: str) -> bool:
 
 def _refuse_newer(document: Mapping[str, Any], containerd: tuple[int, int]) -> None:
     version = document.get("version", 1)
-    newest = _newest(containerd)
+    newest = newest_version(containerd)
     # A boolean is a number for Python.
     if type(version) is not int or version not in CRI_PLUGIN:
         raise BulkheadError(
@@ -326,7 +326,8 @@ def _refuse_newer(document: Mapping[str, Any], containerd: tuple[int, int]) -> N
         )
 
 
-def _newest(containerd: tuple[int, int]) -> int:
+def newest_version(containerd: tuple[int, int]) -> int:
+    """The newest version of a configuration that this containerd reads."""
     return 2 if containerd < (2, 0) else 3 if containerd < (2, 3) else 4
 
 
@@ -347,7 +348,7 @@ def _version(document: Mapping[str, Any], containerd: tuple[int, int], earlier: 
         if CRI_V2 in plugins and containerd >= (2, 3):
             return 2, True
     if "version" not in document and not _depends_on_version(document):
-        return min(_newest(containerd), 3), False
+        return min(newest_version(containerd), 3), False
     version: int = document.get("version", 1)
     if version == 1 and (2, 0) <= containerd < (2, 3):
         raise _of_version_1(document, containerd)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bulkhead.drift.comparison import Comparison
+from bulkhead.drift.comparison import Comparison, told
 from bulkhead.drift.finding import Finding
 from bulkhead.inventory import InventoryHost
 from bulkhead.look import Command, Look, Need
@@ -63,8 +63,8 @@ def drift(host: InventoryHost, look: Look) -> list[Finding]:
         _links(compared, there)
     else:
         _package(compared, there)
-    _shadows(compared, wanted, look.outputs["gvisor.shadows"].text)
-    _sandboxes(compared, wanted, there, look.outputs["gvisor.sandboxes"].text)
+    _shadows(compared, wanted, told(look, "gvisor.shadows", "what its daemons find first"))
+    _sandboxes(compared, wanted, there, told(look, "gvisor.sandboxes", "what sandboxes run"))
     return compared.findings
 
 

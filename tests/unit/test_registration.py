@@ -337,6 +337,10 @@ def test_records_of_other_files_stay_and_those_that_say_nothing_go() -> None:
     assert ledger.after({"/etc/a": other}, ["/etc/z", "/etc/y"]) == Ledger(
         files={"/etc/a": other, "/etc/b": other}, options=["/etc/y", "/etc/z"]
     )
+    assert ledger.after({}, generation=3).generation == 3
+    assert ledger.after({}, generation=3).until(ledger.after({}, generation=4)).generation == 3
+    assert b"generation" not in (ledger.dump() or b"")
+    assert Ledger.load(ledger.after({}, generation=3).dump()).generation == 3
     assert ledger.after({"/etc/a": Record()}) == Ledger(files={"/etc/b": other})
     assert Ledger().after({"/etc/a": Record()}) == Ledger()
     assert ledger.entries("runtimes") == {"a": A, "b": B}

@@ -9,7 +9,7 @@ import pytest
 from bulkhead import grpc
 from deploys.containerd import facts
 from deploys.containerd.config import CRI_V2, CRI_V3, merge
-from deploys.containerd.deploy import evidence, in_effect
+from deploys.containerd.decision import evidence, in_effect
 from deploys.containerd.distributions import distributions
 from deploys.containerd.settings import ContainerdSettings
 from tests.oracles import containerd as oracles

@@ -12,7 +12,7 @@ import pytest
 from bulkhead.errors import BulkheadError
 from bulkhead.look import Command, Look, Output
 from deploys.containerd import facts
-from deploys.containerd.deploy import evidence, in_effect, systemd_cgroup
+from deploys.containerd.decision import evidence, in_effect, systemd_cgroup
 from deploys.containerd.distributions import distributions
 from deploys.containerd.facts import FoundContainerd, found
 from deploys.containerd.settings import ContainerdSettings

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bulkhead.drift import units
 from bulkhead.drift.comparison import Comparison
+from bulkhead.errors import BulkheadError
 from bulkhead.look import Look, Output
 from tests.unit.helpers import gvisor_host, sh, unit
 
@@ -30,6 +33,12 @@ def test_a_unit_that_is_as_it_should_be() -> None:
     assert found(shown(unit("docker.service", active="reloading"))) == []
     packaged = "DropInPaths=/usr/lib/systemd/system/service.d/a.conf /run/systemd/generator/docker.service.d/b.conf\n"
     assert found(shown(DOCKER + packaged), enabled=True) == []
+
+
+@pytest.mark.parametrize("answer", [Output(1, b"\n---\n", b""), Output(0, b"", b""), Output(124, b"Id=a\n", b"")])
+def test_a_systemd_that_does_not_answer_is_never_clean(answer: Output) -> None:
+    with pytest.raises(BulkheadError, match="does not tell how its units are"):
+        units.read("a", Look({}, {"a.watched": answer}))
 
 
 def test_a_unit_is_known_by_each_of_its_names() -> None:
