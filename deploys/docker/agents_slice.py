@@ -41,11 +41,19 @@ def cores(answer: str) -> int:
     return int(last[0]) if last and last[0].isdigit() else 1
 
 
-def write(settings: SliceSettings, found: FoundFile | None, answer: str) -> None:
-    """Have the slice in force before anything is put into it: the operation that writes it."""
+def file(settings: SliceSettings, found: FoundFile | None, answer: str) -> put.Write:
+    """The slice's file as it should be.
+
+    Raises BulkheadError when something other than a regular file is in the way.
+    """
     put.refuse_odd(PATH, found)
+    return put.Write(PATH, unit(settings, cores(answer)), found)
+
+
+def write(file: put.Write, settings: SliceSettings, answer: str) -> None:
+    """Have the slice in force before anything is put into it: the operation that writes it."""
     change = put.Change(
-        writes=[put.Write(PATH, unit(settings, cores(answer)), found)],
+        writes=[file],
         activate=render("docker/slice_start.sh.j2", slice=SLICE),
         prove=render("docker/slice_prove.sh.j2", slice=SLICE, tasks_max=settings.tasks_max),
     )

@@ -230,15 +230,18 @@ def options(overrides: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def evidence(managed: Mapping[str, Any], document: Mapping[str, Any], version: Version) -> list[str]:
-    """The pieces of the daemon's answers that show `managed` in effect; `document` is what the whole file means."""
-    pieces = []
+def shown(managed: Mapping[str, Any], document: Mapping[str, Any], version: Version) -> dict[str, str]:
+    """Key → the piece of the daemon's answers that shows it in effect, of those of `managed` of which they tell.
+
+    `document` is what the whole file means.
+    """
+    pieces = {}
     for key, value in managed.items():
         if key == "icc" and document.get("bridge") == "none":
             # There is no default network then, and nothing to show.
             continue
-        pieces.append(BASELINE[key].shown(value, version))
-    return [piece for piece in pieces if piece]
+        pieces[key] = BASELINE[key].shown(value, version)
+    return {key: piece for key, piece in pieces.items() if piece}
 
 
 def digest(document: Mapping[str, Any], keys: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from bulkhead.errors import BulkheadError
 from bulkhead.look import Command, File, Look
 from bulkhead.runtime import Runtime
 from bulkhead.templates import render
-from deploys.docker.deploy import _refuse_command_line, evidence, in_effect, traces
+from deploys.docker.decision import _refuse_command_line, evidence, in_effect, traces
 from deploys.docker.facts import LEDGER, FoundDocker, found, needs
 from tests.unit.docker.cases import CRUN_VM, ENTRIES, KATA, POOL, STRICT
 from tests.unit.helpers import RUNSC, gvisor_host, outputs, sh

@@ -14,7 +14,7 @@ from bulkhead.errors import BulkheadError
 from bulkhead.registration import Ledger, Record
 from bulkhead.toml_text import same
 from deploys.docker import daemon, options
-from deploys.docker.options import BASELINE, FORBIDDEN, evidence, refuse_forbidden
+from deploys.docker.options import BASELINE, FORBIDDEN, refuse_forbidden, shown
 from deploys.docker.settings import managed, of, yielding
 from tests.oracles import dockerd
 from tests.oracles.dockerd import Dockerd
@@ -292,19 +292,19 @@ def test_flags_that_say_the_same(key: str, flag: str) -> None:
 
 
 def test_the_pieces_of_the_daemon_s_answers() -> None:
-    assert evidence(EXPECTED, {}, (26, 1)) == [
+    assert list(shown(EXPECTED, {}, (26, 1)).values()) == [
         '"com.docker.network.bridge.enable_icc":"false"',
         '"name=no-new-privileges"',
         '"LiveRestoreEnabled":true',
         '"name=userns"',
         '"LoggingDriver":"local"',
     ]
-    assert '"name=no-new-privileges"' not in evidence(EXPECTED, {}, (20, 10))
-    assert evidence({"icc": True, "userns-remap": "", "no-new-privileges": False}, {}, (28, 5)) == [
+    assert '"name=no-new-privileges"' not in shown(EXPECTED, {}, (20, 10)).values()
+    assert list(shown({"icc": True, "userns-remap": "", "no-new-privileges": False}, {}, (28, 5)).values()) == [
         '"com.docker.network.bridge.enable_icc":"true"'
     ]
-    assert evidence({"icc": False}, {"bridge": "none"}, (28, 5)) == []
-    assert evidence({}, {}, (28, 5)) == []
+    assert shown({"icc": False}, {"bridge": "none"}, (28, 5)) == {}
+    assert shown({}, {}, (28, 5)) == {}
 
 
 def test_a_digest_of_what_is_said() -> None:

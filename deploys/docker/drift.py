@@ -1,0 +1,164 @@
+"""What of Docker is not as described: its file, the running daemon, its units, the agents' slice, and the containers.
+
+Pure, no I/O.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from bulkhead.drift import units
+from bulkhead.drift.comparison import Comparison, told
+from bulkhead.drift.finding import Finding
+from bulkhead.errors import BulkheadError
+from bulkhead.inventory import InventoryHost
+from bulkhead.look import Command, Look, Need
+from bulkhead.runtime import RUNC
+from bulkhead.templates import render
+from deploys.docker import agents_slice, containers, daemon, facts, settings
+from deploys.docker.decision import Decision, decide, has, refuse
+from deploys.docker.options import SLICE
+
+NAME = "Docker"
+UNITS = ("docker.service", "docker.socket")
+
+BUILT_IN = {RUNC, "io.containerd.runc.v2", "io.containerd.runc.v1", "io.containerd.runtime.v1.linux"}
+"""The names under which Docker has runc by itself (20.10 to 28)."""
+
+
+def watches(host: InventoryHost) -> list[Need]:
+    """The daemon's units, the slice as the kernel has it, and what bounds the running containers."""
+    wanted = settings.of(host)
+    sliced = settings.legacy(host) and wanted.uses_slice
+    values = {"socket": facts.SOCKET, "containers": facts.api("/containers/json")}
+    needs: list[Need] = [
+        units.watch(NAME, [*UNITS, *([SLICE] if sliced else [])]),
+        Command("docker.containers", render("docker/inspected.sh.j2", **values)),
+    ]
+    if sliced:
+        needs.append(Command("docker.slice.state", render("docker/slice_state.sh.j2", slice=SLICE)))
+    return needs
+
+
+def drift(host: InventoryHost, look: Look) -> list[Finding]:
+    """What a deploy would change, and what weakens what is there."""
+    compared = Comparison(NAME, host)
+    decided = decide(host, look)
+    found = units.read(NAME, look)
+    compared.unit(found, "docker.service")
+    for name in ("docker.socket", SLICE):
+        if name in found:
+            compared.additions(found[name])
+    try:
+        refuse(host, look, decided)
+    except BulkheadError as error:
+        compared.refusal("docker daemon", error)
+    _files(compared, decided, look)
+    if decided.there.running:
+        _live(compared, decided)
+    elif "docker.service" in found and found["docker.service"].runs:
+        compared.add("docker daemon", expected="answers", actual="does not answer", mend="journalctl -u docker.service")
+    if decided.slice:
+        _slice(compared, host, decided, look)
+    elif settings.legacy(host) and look.files[agents_slice.PATH]:
+        compared.add(agents_slice.PATH, actual="a slice into which no agents are put", severity="warning")
+    _containers(compared, host, decided, told(look, "docker.containers", "what containers run"))
+    return compared.findings
+
+
+def _files(compared: Comparison, decided: Decision, look: Look) -> None:
+    file = decided.file
+    if file.changes:
+        known = len(compared.findings)
+        if file.found and file.content is not None:
+            compared.document(file.path, decided.old, decided.new)
+        if len(compared.findings) == known:
+            actual = "another text" if file.found else ""
+            compared.add(file.path, expected="the file with our settings in it", actual=actual)
+    compared.loose(file.path, file.found)
+    # What is to be noted follows from what is to be written.
+    compared.record(decided.after.write(facts.LEDGER, look.files[facts.LEDGER]), content=not file.changes)
+
+
+def _live(compared: Comparison, decided: Decision) -> None:
+    there = decided.there
+    for runtime in decided.runtimes:
+        if not has(there, runtime):
+            live = there.runtimes.get(runtime.name)
+            compared.add(
+                f"docker runtime {runtime.name}",
+                expected=_shown(daemon.entry(runtime)),
+                actual="" if live is None else _shown(live),
+            )
+    if decided.default not in (None, there.default_runtime):
+        compared.add("docker default runtime", expected=str(decided.default), actual=str(there.default_runtime or ""))
+    for name in sorted(there.runtimes.keys() - BUILT_IN - {runtime.name for runtime in decided.runtimes}):
+        mend = f"describe {name} in the inventory's runtimes, or take it out of {decided.file.path} and reload docker"
+        compared.add(
+            f"docker runtime {name}",
+            actual=str(there.runtimes[name].get("path") or there.runtimes[name].get("runtimeType") or "a shim"),
+            mend=compared.deploy if name in decided.gone else mend,
+        )
+    for key, piece in decided.shown.items():
+        # Where the file itself says otherwise, that is told.
+        if piece not in there.info and decided.old.get(key) == decided.options[key]:
+            compared.add(
+                f"docker option {key}", expected=json.dumps(decided.options[key]), actual="not in effect in the daemon"
+            )
+    if decided.stale:
+        compared.add(
+            "docker options",
+            expected=f"those of {decided.file.path}",
+            actual="the daemon started before they were written there",
+        )
+    if decided.options and not any(one.startswith("name=seccomp") for one in there.security):
+        compared.add("docker seccomp", expected="containers are confined", actual="they are not")
+
+
+def _shown(entry: dict[str, Any]) -> str:
+    """A runtime without what Docker says of its program."""
+    return json.dumps({key: value for key, value in entry.items() if value and key != "status"}, sort_keys=True)
+
+
+def _slice(compared: Comparison, host: InventoryHost, decided: Decision, look: Look) -> None:
+    assert decided.slice
+    compared.own_file(decided.slice)
+    if not decided.slice.changes and not agents_slice.in_force(look.outputs["docker.slice"].text):
+        compared.add(f"unit {SLICE}", expected="as its file says", actual="not read again since it was changed")
+    text = told(look, "docker.slice.state", "what the kernel holds the agents' slice to")
+    said = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    # Without containers there may be no cgroup.
+    for name, wanted in (
+        ("memory.max", said.get("MemoryMax", "")),
+        ("pids.max", str(settings.of(host).slice.tasks_max)),
+        ("cpu.max", "a quota"),
+    ):
+        actual = said.get(name)
+        wrong = actual is not None and (actual.startswith("max") or (name != "cpu.max" and actual != wanted))
+        if wrong:
+            mend = f"echo {wanted} >/sys/fs/cgroup{said.get('ControlGroup')}/{name}"
+            compared.add(
+                f"{SLICE}: {name}",
+                expected=wanted,
+                actual=str(actual),
+                mend=f"systemctl restart {SLICE}, which stops its containers" if name == "cpu.max" else mend,
+            )
+
+
+def _containers(compared: Comparison, host: InventoryHost, decided: Decision, text: str) -> None:
+    ours = {runtime.name for runtime in decided.runtimes}
+    if settings.legacy(host):
+        lifted = "default-runtime" in settings.of(host).options
+        runtimes = set() if lifted else {RUNC, "io.containerd.runc.v2"}
+    else:
+        runtimes = ours if decided.default in ours else ours | BUILT_IN
+    parents = {SLICE} if decided.slice else set()
+    for container in containers.parse(text):
+        for breach in containers.breaches(container, runtimes, ours, parents):
+            compared.add(
+                f"container {container.name}: {breach.what}",
+                expected=breach.expected,
+                actual=breach.actual,
+                mend=f"docker rm --force {container.name}; start it anew within its bounds",
+            )
