@@ -14,8 +14,8 @@ PATH = f"/etc/systemd/system/{SLICE}"
 CPU_SHARE = 90
 """Percent of all cores that agents get unless the inventory says otherwise."""
 
-STATE = f"systemctl show --property LoadState,NeedDaemonReload {SLICE}; nproc --all"
-"""The command whose answer `in_force` and `cores` read."""
+STATE = render("docker/slice_state.sh.j2", slice=SLICE)
+"""The command whose answer `in_force`, `loosened` and `cores` read."""
 
 
 def unit(settings: SliceSettings, cores: int | None) -> bytes:
@@ -33,6 +33,21 @@ def unit(settings: SliceSettings, cores: int | None) -> bytes:
 def in_force(answer: str) -> bool:
     """Whether systemd has read the slice's file as it is; a slice without containers need not be active."""
     return {"LoadState=loaded", "NeedDaemonReload=no"} <= {*answer.splitlines()}
+
+
+def loosened(settings: SliceSettings, answer: str) -> list[tuple[str, str, str]]:
+    """The kernel's file, wanted and actual value, for each limit that somebody changed past systemd.
+
+    A slice without containers may have no cgroup yet, and nothing to change.
+    """
+    said = dict(line.split("=", 1) for line in answer.splitlines() if "=" in line)
+    wanted = {"memory.max": said.get("MemoryMax", ""), "pids.max": str(settings.tasks_max), "cpu.max": "a quota"}
+    found = [(name, value, said[name]) for name, value in wanted.items() if name in said]
+    return [
+        (name, value, actual)
+        for name, value, actual in found
+        if (actual.startswith("max") if name == "cpu.max" else actual != value)
+    ]
 
 
 def cores(answer: str) -> int:
@@ -58,7 +73,7 @@ def write(file: put.Write, settings: SliceSettings, answer: str) -> None:
         prove=render("docker/slice_prove.sh.j2", slice=SLICE, tasks_max=settings.tasks_max),
     )
     announce([f"~ {PATH}"] if change.changes else [])
-    settled = not change.changes and in_force(answer)
+    settled = not change.changes and in_force(answer) and not loosened(settings, answer)
     run(name=f"Set the limits of {SLICE}", script=None if settled else put.script(change))
 
 

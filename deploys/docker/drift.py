@@ -28,17 +28,14 @@ BUILT_IN = {RUNC, "io.containerd.runc.v2", "io.containerd.runc.v1", "io.containe
 
 
 def watches(host: InventoryHost) -> list[Need]:
-    """The daemon's units, the slice as the kernel has it, and what bounds the running containers."""
+    """The daemon's units, and what bounds the running containers."""
     wanted = settings.of(host)
     sliced = settings.legacy(host) and wanted.uses_slice
     values = {"socket": facts.SOCKET, "containers": facts.api("/containers/json")}
-    needs: list[Need] = [
+    return [
         units.watch(NAME, [*UNITS, *([SLICE] if sliced else [])]),
         Command("docker.containers", render("docker/inspected.sh.j2", **values)),
     ]
-    if sliced:
-        needs.append(Command("docker.slice.state", render("docker/slice_state.sh.j2", slice=SLICE)))
-    return needs
 
 
 def drift(host: InventoryHost, look: Look) -> list[Finding]:
@@ -124,26 +121,11 @@ def _shown(entry: dict[str, Any]) -> str:
 def _slice(compared: Comparison, host: InventoryHost, decided: Decision, look: Look) -> None:
     assert decided.slice
     compared.own_file(decided.slice)
-    if not decided.slice.changes and not agents_slice.in_force(look.outputs["docker.slice"].text):
+    answer = look.outputs["docker.slice"].text
+    if not decided.slice.changes and not agents_slice.in_force(answer):
         compared.add(f"unit {SLICE}", expected="as its file says", actual="not read again since it was changed")
-    text = told(look, "docker.slice.state", "what the kernel holds the agents' slice to")
-    said = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-    # Without containers there may be no cgroup.
-    for name, wanted in (
-        ("memory.max", said.get("MemoryMax", "")),
-        ("pids.max", str(settings.of(host).slice.tasks_max)),
-        ("cpu.max", "a quota"),
-    ):
-        actual = said.get(name)
-        wrong = actual is not None and (actual.startswith("max") or (name != "cpu.max" and actual != wanted))
-        if wrong:
-            mend = f"echo {wanted} >/sys/fs/cgroup{said.get('ControlGroup')}/{name}"
-            compared.add(
-                f"{SLICE}: {name}",
-                expected=wanted,
-                actual=str(actual),
-                mend=f"systemctl restart {SLICE}, which stops its containers" if name == "cpu.max" else mend,
-            )
+    for name, expected, actual in agents_slice.loosened(settings.of(host).slice, answer):
+        compared.add(f"{SLICE}: {name}", expected=expected, actual=actual)
 
 
 def _containers(compared: Comparison, host: InventoryHost, decided: Decision, text: str) -> None:

@@ -25,15 +25,15 @@ GVISOR = gvisor_host(engines=["docker"])
 SLICE = "bulkhead-agents.slice"
 UNITS = f"{unit('docker.service')}\n{unit('docker.socket')}\n"
 STATE = (
-    f"ControlGroup=/bulkhead.slice/{SLICE}\nMemoryMax=4096\nTasksMax=8192\n"
-    "memory.max=4096\ncpu.max=360000 100000\npids.max=8192\n"
+    f"LoadState=loaded\nNeedDaemonReload=no\nControlGroup=/bulkhead.slice/{SLICE}\nMemoryMax=4096\n"
+    "memory.max=4096\ncpu.max=360000 100000\npids.max=8192\n4\n"
 )
 
 
 def legacy(**how: Any) -> Look:
     """A look at a host of legacy agents as a deploy leaves it."""
     look = settled(**how)
-    said = {"Docker.watched": f"{UNITS}{unit(SLICE)}\n---\n", "docker.containers": "", "docker.slice.state": STATE}
+    said = {"Docker.watched": f"{UNITS}{unit(SLICE)}\n---\n", "docker.containers": "", "docker.slice": STATE}
     return replace(look, outputs={**look.outputs, **{name: Output(0, one.encode(), b"") for name, one in said.items()}})
 
 
@@ -235,11 +235,11 @@ def test_a_host_that_does_not_tell_of_its_containers_is_never_clean() -> None:
     ],
 )
 def test_limits_that_the_kernel_has_otherwise(old: str, new: str, expected: tuple[str, str, str]) -> None:
-    assert findings(said(legacy(), "docker.slice.state", STATE.replace(old, new)), LEGACY) == [(*expected, "critical")]
+    assert findings(said(legacy(), "docker.slice", STATE.replace(old, new)), LEGACY) == [(*expected, "critical")]
 
 
 def test_a_slice_without_containers_has_no_limits_to_see() -> None:
-    assert findings(said(legacy(), "docker.slice.state", "ControlGroup=\nMemoryMax=4096\n"), LEGACY) == []
+    assert findings(said(legacy(), "docker.slice", STATE.partition("memory.max")[0] + "4\n"), LEGACY) == []
 
 
 def test_the_slice_s_file() -> None:

@@ -259,6 +259,20 @@ def test_a_slice_that_systemd_has_not_read_is_not_in_force(ran: Run, state: str)
     assert ran.scripts[SLICE] is not None
 
 
+@pytest.mark.parametrize(
+    ("limits", "acts"),
+    [
+        ("MemoryMax=9\nmemory.max=9\ncpu.max=1 100000\npids.max=8192", False),
+        ("MemoryMax=9\nmemory.max=max\ncpu.max=1 100000\npids.max=8192", True),
+        ("MemoryMax=9\nmemory.max=9\ncpu.max=max 100000\npids.max=8192", True),
+        ("MemoryMax=9\nmemory.max=9\ncpu.max=1 100000\npids.max=max", True),
+    ],
+)
+def test_limits_that_somebody_took_away_in_the_kernel_come_back(ran: Run, limits: str, acts: bool) -> None:
+    converge(legacy_host(), settled(slice=f"LoadState=loaded\nNeedDaemonReload=no\n{limits}\n4\n"))
+    assert (ran.scripts[SLICE] is not None) is acts
+
+
 def test_the_slice_goes_where_no_agent_is_put_into_it(ran: Run) -> None:
     host = legacy_host(docker={"options": {"cgroup-parent": override(None)}})
     text, record = merged()
