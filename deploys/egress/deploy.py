@@ -18,16 +18,10 @@ from deploys.docker import hardened
 from deploys.docker.facts import SOCKET
 from deploys.docker.facts import found as docker_found
 from deploys.docker.settings import managed
-from deploys.egress import facts, networks, omissions, proxy, settings
+from deploys.egress import drift, facts, networks, omissions, proxy, settings
 from deploys.egress.facts import BOOT_FILE, UNIT
 from deploys.egress.policy import PROXY_PORT, PROXY_UID
 from deploys.egress.ruleset import TABLE, ruleset
-
-ENGINE_UNITS = (
-    *("docker.service", "containerd.service", "k3s.service", "k3s-agent.service", "rke2-server.service"),
-    *("rke2-agent.service", "k0scontroller.service", "k0sworker.service"),
-)
-"""Units that start no container without the policy; those that a host lacks do no harm."""
 
 
 def files(host: InventoryHost) -> dict[str, bytes]:
@@ -36,14 +30,10 @@ def files(host: InventoryHost) -> dict[str, bytes]:
         return {}
     return {
         BOOT_FILE: ruleset(host).encode(),
-        facts.UNIT_FILE: _unit(),
+        facts.UNIT_FILE: facts.unit(),
         **networks.cni(host),
         **proxy.files(host),
     }
-
-
-def _unit() -> bytes:
-    return render("egress/bulkhead-egress.service.j2", boot_file=BOOT_FILE, engines=ENGINE_UNITS).encode()
 
 
 CAPABILITY = register(
@@ -54,6 +44,8 @@ CAPABILITY = register(
         needs=facts.needs,
         files=files,
         across=settings.refuse_agents_on_both_kinds,
+        watches=drift.watches,
+        drift=drift.drift,
     )
 )
 
@@ -73,8 +65,9 @@ def deploy(host: InventoryHost, look: Look) -> None:
             hint="Move your own rules to a unit that only touches its own table, then: systemctl disable nftables",
         )
     omissions.refuse(host, look)
-    text = ruleset(host).encode()
-    kept = there.boot is not None and there.boot.content == text
+    boot = facts.boot_file(host, there)
+    text = boot.content or b""
+    kept = not boot.changes
     trial = Trial(
         "egress", "egress policy", "policy", seconds=wanted.confirm_seconds, digest=hashlib.sha256(text).hexdigest()
     )
@@ -94,8 +87,10 @@ def deploy(host: InventoryHost, look: Look) -> None:
         probes=render("egress/probes.sh.j2", path=PATH, probes=wanted.probes, probe_seconds=probe_seconds),
         keep=render("egress/keep.sh.j2", trial=trial, boot_file=BOOT_FILE),
     )
-    write = put.Write(facts.UNIT_FILE, _unit(), there.unit)
-    settled = there.enabled and there.active and there.stock_service in ("masked", "", "not-found")
+    write = facts.unit_file(there)
+    settled = (
+        there.enabled and there.active and not there.unguarded and there.stock_service in ("masked", "", "not-found")
+    )
     change = put.Change(
         writes=[write],
         activate=render("egress/boot.sh.j2", unit=UNIT),
@@ -149,7 +144,7 @@ def _docker_networks(host: InventoryHost, look: Look) -> None:
                 f"Docker has a network named {name} that is not Bulkhead's",
                 hint=f"Remove it (docker network rm {name}), or give the agent another name.",
             )
-    ours = {name: network for name, network in there.items() if (network.get("Labels") or {}).get(networks.LABEL)}
+    ours = {name: network for name, network in there.items() if networks.is_ours(network)}
     removed = [
         (name, network["Id"])
         for name, network in sorted(ours.items())

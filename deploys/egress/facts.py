@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,12 @@ from bulkhead import trial
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import InventoryHost
 from bulkhead.look import Command, File, FoundFile, Look, Need
+from bulkhead.put import Write
+from bulkhead.templates import render
 from deploys.docker.facts import api
 from deploys.egress import networks, proxy, settings
 from deploys.egress.live import same
-from deploys.egress.ruleset import TABLE
+from deploys.egress.ruleset import TABLE, ruleset
 
 BOOT_FILE = "/etc/bulkhead/egress.nft"
 """The confirmed policy, which is loaded at boot."""
@@ -24,6 +27,11 @@ ROLLED_BACK = trial.rolled_back("egress")
 UNIT = "bulkhead-egress.service"
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 
+ENGINE_UNITS = (
+    *("docker.service", "containerd.service", "k3s.service", "k3s-agent.service", "rke2-server.service"),
+    *("rke2-agent.service", "k0scontroller.service", "k0sworker.service"),
+)
+"""Units that start no container without the policy; those that a host lacks do no harm."""
 
 ROUTERS = (
     "ip -6 route show default proto ra 2>/dev/null | sed -n 's/.* dev \\([^ ]*\\).*/\\1/p' | sort -u |"
@@ -49,6 +57,9 @@ class FoundEgress:
     active: bool
     stock_service: str
     """Whether Debian's own `nftables.service` is `enabled`, `disabled`, `masked`, or empty for not there."""
+
+    unguarded: tuple[str, ...]
+    """Engines that would start without the policy."""
 
 
 def needs(host: InventoryHost) -> list[Need]:
@@ -76,6 +87,7 @@ def needs(host: InventoryHost) -> list[Need]:
         Command("egress.enabled", f"systemctl is-enabled {UNIT} 2>/dev/null; systemctl is-active {UNIT}; :"),
         Command("egress.cloud", "cat /run/cloud-init/cloud-id 2>/dev/null; :"),
         Command("egress.routers", ROUTERS),
+        Command("egress.engines", f"systemctl show --property Id,LoadState,Requires {' '.join(ENGINE_UNITS)}"),
         Command("egress.stock", "systemctl is-enabled nftables.service 2>/dev/null; :"),
     ]
 
@@ -98,7 +110,30 @@ def found(look: Look) -> FoundEgress:
         enabled="enabled" in states,
         active=states[-1:] == ["active"],
         stock_service=look.outputs["egress.stock"].text.strip(),
+        unguarded=tuple(_unguarded(look.outputs["egress.engines"].text)),
     )
+
+
+def _unguarded(answer: str) -> Iterator[str]:
+    for block in answer.split("\n\n"):
+        said = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        if said.get("LoadState") == "loaded" and UNIT not in said.get("Requires", "").split():
+            yield said.get("Id", "")
+
+
+def boot_file(host: InventoryHost, there: FoundEgress) -> Write:
+    """The policy that is loaded at boot, as it should be."""
+    return Write(BOOT_FILE, ruleset(host).encode(), there.boot)
+
+
+def unit() -> bytes:
+    """The unit that loads it."""
+    return render("egress/bulkhead-egress.service.j2", boot_file=BOOT_FILE, engines=ENGINE_UNITS).encode()
+
+
+def unit_file(there: FoundEgress) -> Write:
+    """The unit's file as it should be."""
+    return Write(UNIT_FILE, unit(), there.unit)
 
 
 def docker_networks(look: Look) -> list[dict[str, Any]]:

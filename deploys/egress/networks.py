@@ -78,16 +78,25 @@ def cni(host: InventoryHost) -> dict[str, bytes]:
 
 def differs(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
     """Whether a network of Docker's list is another one than described; what the daemon adds is no matter."""
-    ipam = [
-        {key: entry.get(key) for key in ("Subnet", "Gateway")}
-        for entry in (found.get("IPAM") or {}).get("Config") or []
-    ]
-    return bool(
-        found.get("Driver") != wanted["Driver"]
-        or bool(found.get("EnableIPv6")) != wanted["EnableIPv6"]
-        or ipam != wanted["IPAM"]["Config"]
-        or {key: (found.get("Options") or {}).get(key) for key in wanted["Options"]} != wanted["Options"]
-    )
+    return shape(found, wanted) != shape(wanted, wanted)
+
+
+def shape(network: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """Of a network of Docker's list what a description says of it."""
+    return {
+        "Driver": network.get("Driver"),
+        "EnableIPv6": bool(network.get("EnableIPv6")),
+        "Config": [
+            {key: entry.get(key) for key in ("Subnet", "Gateway")}
+            for entry in (network.get("IPAM") or {}).get("Config") or []
+        ],
+        "Options": {key: (network.get("Options") or {}).get(key) for key in wanted["Options"]},
+    }
+
+
+def is_ours(network: dict[str, Any]) -> bool:
+    """Whether a network of Docker's list carries the label of ours."""
+    return bool((network.get("Labels") or {}).get(LABEL))
 
 
 def _of(host: InventoryHost, engine: str) -> dict[str, AgentSettings]:

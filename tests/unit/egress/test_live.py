@@ -9,7 +9,7 @@ import pytest
 
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import InventoryHost
-from deploys.egress.live import same
+from deploys.egress.live import differences, same
 from deploys.egress.ruleset import ruleset
 from tests.egress.flows import POLICY
 from tests.unit.egress.namespaces import needs_nft, nft
@@ -76,7 +76,9 @@ UNTOUCHED = {
 @needs_nft
 @pytest.mark.parametrize("change", UNTOUCHED.values(), ids=list(UNTOUCHED))
 def test_what_changes_nothing(change: str) -> None:
-    assert same(*before_and_after(change))
+    before, after = before_and_after(change)
+    assert same(before, after)
+    assert differences(after, before) == {}
 
 
 HANDLE = "handle $(nft -a list chain inet bulkhead {chain} | sed -n 's/^\\t\\t{rule}.*# handle //p')"
@@ -119,6 +121,30 @@ def test_what_somebody_changed(change: str) -> None:
     before, after = before_and_after(change)
     assert not same(before, after)
     assert not same(after, before)
+    wrong = differences(after, before)
+    assert wrong
+    assert all(expected != actual for expected, actual in wrong.values())
+
+
+@needs_nft
+@pytest.mark.parametrize(
+    ("change", "part", "added", "gone"),
+    [
+        ("a rule put first", ("chain", "input"), ['{"expr": [{"accept": null}]}'], []),
+        ("an element added", ("set", "allowed4"), ["198.18.7.7 . bh-alpha . tcp . 22"], []),
+        ("an element deleted", ("set", "denied4"), [], ["10.0.0.0/8"]),
+        ("a counter more", ("counter", "more"), ["{}"], [""]),
+        ("gone", ("chain", "forward"), [""], []),
+    ],
+)
+def test_which_part_and_what_in_it(change: str, part: tuple[str, str], added: list[str], gone: list[str]) -> None:
+    before, after = before_and_after(CHANGED[change])
+    wrong = differences(after, before)
+    expected, actual = (text.split("\n") for text in wrong[part])
+    assert [line for line in actual if line not in expected] == added
+    if change != "gone":
+        assert [line for line in expected if line not in actual] == gone
+        assert list(wrong) == [part]
 
 
 @needs_nft
