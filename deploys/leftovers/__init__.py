@@ -1,35 +1,70 @@
-"""What a run left that was cut off by a reset of the host: removed before anything else."""
+"""What a run left that was cut off by a reset of the host, and who may enter Bulkhead's own directory: put right before
+anything else.
+"""
 
 from __future__ import annotations
 
 from bulkhead import put
 from bulkhead.capability import Capability, register
+from bulkhead.drift.comparison import Comparison
+from bulkhead.drift.finding import Finding
 from bulkhead.hosts import announce, converges, run
 from bulkhead.inventory import GVISOR_HOSTS, LEGACY_HOSTS, InventoryHost
-from bulkhead.look import Command, Look
+from bulkhead.look import Command, File, Look
 from bulkhead.templates import render, whole
+
+NAME = "leftovers"
+MODE = 0o700
+
+
+def drift(host: InventoryHost, look: Look) -> list[Finding]:
+    """What is left of a run that never ended, and a directory that others can enter."""
+    compared = Comparison(NAME, host)
+    for path in _left(look):
+        compared.add(path, actual="left by a run that was cut off", severity="warning")
+    loosened = _loosened(look)
+    if loosened:
+        compared.add(f"{put.SCRATCH}: mode", expected=f"root {MODE:04o}", actual=loosened)
+    return compared.findings
+
+
+def _left(look: Look) -> list[str]:
+    return look.outputs["leftovers"].text.splitlines()
+
+
+def _loosened(look: Look) -> str:
+    """Owner and mode of Bulkhead's directory where others could enter it."""
+    found = look.files[put.SCRATCH]
+    if found is None or (found.mode, found.owner) == (MODE, "root"):
+        return ""
+    return f"{found.owner} {found.mode:04o}"
+
 
 CAPABILITY = register(
     Capability(
-        name="leftovers",
+        name=NAME,
         groups=frozenset({GVISOR_HOSTS, LEGACY_HOSTS}),
         validate=lambda _: None,
         needs=lambda _: [
+            File(put.SCRATCH),
             Command(
                 "leftovers",
+                # A run that is under way leaves nothing.
+                f"[ ! -e {put.LOCK} ] || flock --nonblock {put.LOCK} true || exit 0\n"
                 f"cat {put.SCRATCH}/{put.STAGES} 2>/dev/null; ls -d {put.SCRATCH}/tmp.?????? 2>/dev/null; :",
-            )
+            ),
         ],
+        drift=drift,
     )
 )
 
 
 @converges(CAPABILITY)
 def deploy(_: InventoryHost, look: Look) -> None:
-    """Remove them: every script that changes a host does so first, and here nothing else may have to change."""
-    left = look.outputs["leftovers"].text.splitlines()
-    announce([f"- {path}" for path in left])
+    """Every script that changes a host does so first, and here nothing else may have to change."""
+    left, loosened = _left(look), _loosened(look)
+    announce([f"- {path}" for path in left] + ([f"~ {put.SCRATCH}: root {MODE:04o}"] if loosened else []))
     run(
         name="Remove what an interrupted run left",
-        script=whole(render("host/preamble.sh.j2", **put.preamble_values())) if left else None,
+        script=whole(render("host/preamble.sh.j2", **put.preamble_values())) if left or loosened else None,
     )
