@@ -50,9 +50,7 @@ def drift(host: InventoryHost, look: Look) -> list[Finding]:
     elif there.stock_service not in ("masked", "", "not-found"):
         compared.add("unit nftables.service", expected="masked", actual=there.stock_service, severity="warning")
     if there.rolled_back:
-        compared.add(
-            facts.ROLLED_BACK, actual="a policy was not confirmed, and the one before is in force", severity="warning"
-        )
+        compared.add(facts.ROLLED_BACK, actual="was not confirmed, and what was before is in force", severity="warning")
     for bypass in others.bypasses(told(look, "egress.tables", "what tables its packet filter has")):
         compared.add(
             f"nft table {bypass.table}: {bypass.does}",

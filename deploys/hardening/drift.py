@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
+from bulkhead import trial
 from bulkhead.drift import units
 from bulkhead.drift.comparison import Comparison
 from bulkhead.drift.finding import Finding, Severity
@@ -17,7 +18,7 @@ from deploys.hardening.plans import by_area
 from deploys.hardening.settings import Wanted
 from deploys.hardening.table import Area
 
-NAME = "hardening"
+NAME = settings.KEY
 
 UNITS: Mapping[Area, Sequence[str]] = {
     "sshd": ("ssh.service", "sshd.service", "ssh.socket"),
@@ -42,6 +43,10 @@ def drift(host: InventoryHost, look: Look) -> list[Finding]:
     """Each area by itself: one that can't be compared hides no other."""
     wanted = settings.of(host)
     compared = Comparison(NAME, host)
+    if trial.found(look, NAME).rolled_back:
+        compared.add(
+            trial.rolled_back(NAME), actual="was not confirmed, and what was before is in force", severity="warning"
+        )
     _units(compared, wanted, look)
     missing = _missing(compared, wanted, look)
     plans = by_area(host, wanted, look, missing)
@@ -84,7 +89,7 @@ def _units(compared: Comparison, wanted: Wanted, look: Look) -> None:
     for one in watched:
         if one == "sshd":
             # Which of them runs depends on the distribution; that one does, the look came through it.
-            for unit in {found[name].name: found[name] for name in UNITS[area] if name in found}.values():
+            for unit in {found[name].name: found[name] for name in UNITS[one] if name in found}.values():
                 compared.additions(unit)
         else:
             for name in UNITS[one]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from bulkhead import trial
 from bulkhead.drift.finding import Finding
 from bulkhead.look import FoundFile, Look, Output
 from deploys.hardening import (
@@ -51,6 +52,7 @@ def clean(kind: str = "gvisor_hosts") -> Look:
             memory.TMPFILES: memory.tmpfiles(),
             upgrades.PATH: upgrades.content(values["upgrades"]),
             audit.PATH: own(audit.content(values["audit"]), 0o640),
+            audit.TMPFILES: audit.tmpfiles(values["audit"]),
             sshd.MAIN: MAIN,
             sshd.PATH: sshd.content(values["sshd"]),
         },
@@ -252,7 +254,7 @@ TAMPERS: dict[str, tuple[Callable[[Look], Look], set[tuple[str, str]]]] = {
     "sshd told otherwise for one user": (
         lambda look: said(
             look,
-            "hardening.sshd.matches",
+            "hardening.sshd.match",
             "/etc/ssh/sshd_config:9:Match User eve\n/etc/ssh/sshd_config:10:  AuthenticationMethods = any\n"
             "/etc/ssh/sshd_config:11:\tX11Forwarding no\n/etc/ssh/sshd_config.d/a.conf:1:X11Forwarding yes\n",
         ),
@@ -298,6 +300,24 @@ def test_expected_and_actual() -> None:
     assert found.mend == "pyinfra INVENTORY deploy.py --limit agents-1"
     (found,) = findings(without(clean(), modules.PATH, "install udf /bin/false\n"))
     assert "-install udf /bin/false" in found.diff
+
+
+def test_what_was_taken_back() -> None:
+    mark = trial.rolled_back("hardening")
+    assert [(one.subject, one.severity) for one in findings(placed(clean(), mark, own("x")))] == [(mark, "warning")]
+
+
+def test_what_would_cut_off_a_way_in_is_told_beside_what_is_wrong() -> None:
+    one, other = "net/ipv4/conf/eth0/rp_filter", "net/ipv4/conf/eth1/rp_filter"
+    look = said(clean(), "hardening.routes", "default via 192.0.2.1 dev eth0\ndefault via 198.51.100.1 dev eth1\n")
+    look = edited(look, "hardening.sysctl", "net/ipv4/conf/all/rp_filter:1", "net/ipv4/conf/all/rp_filter:0")
+    look = edited(look, "hardening.sysctl", f"{one}\n", f"{one}\n{other}\n")
+    look = edited(look, "hardening.sysctl", f"{one}:1", f"{one}:1\n{other}:0")
+    assert {one.subject for one in findings(look)} == {
+        "hardening sysctl",
+        "sysctl net.ipv4.conf.all.rp_filter",
+        "sysctl net.ipv4.conf.eth1.rp_filter",
+    }
 
 
 def test_an_area_that_can_t_be_compared_hides_no_other() -> None:
