@@ -13,17 +13,21 @@ Place = tuple[str, ...]
 
 
 def differences(
-    before: Mapping[str, Any], after: Mapping[str, Any], path: Place = ()
+    before: Mapping[str, Any], after: Mapping[str, Any], path: Place = (), *, whole: bool = False
 ) -> list[tuple[Place, list[Any], list[Any]]]:
-    """Each path that differs, with what stands there before and after; an empty list is nothing."""
+    """Each path that differs, with what stands there before and after; an empty list is nothing.
+
+    A table that comes is told key by key, or as a `whole`, as is one that goes.
+    """
     found: list[tuple[Place, list[Any], list[Any]]] = []
     for key in dict.fromkeys([*before, *after]):
         where = (*path, str(key))
         old, new = ([table[key]] if key in table else [] for table in (before, after))
         if old == new:
             continue
-        if new and isinstance(new[0], Mapping) and (not old or isinstance(old[0], Mapping)):
-            found += differences(old[0] if old else {}, new[0], where) or [(where, old, new)]
+        known = isinstance(old[0], Mapping) if old else not whole
+        if new and isinstance(new[0], Mapping) and known:
+            found += differences(old[0] if old else {}, new[0], where, whole=whole) or [(where, old, new)]
         else:
             found.append((where, old, new))
     return found

@@ -64,7 +64,7 @@ class Comparison:
 
     def document(self, path: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         """A file of the user's with settings of ours in it: those of its keys alone that a deploy would change."""
-        for keys, old, new in differences(before, after):
+        for keys, old, new in differences(before, after, whole=True):
             hidden = any(is_secret(key) for key in keys)
             expected, actual = (WITHHELD if hidden and shown else shown for shown in (_shown(new), _shown(old)))
             self.add(f"{path}: {dotted(keys)}", expected=expected, actual=actual)

@@ -103,7 +103,8 @@ def _live(compared: Comparison, decided: Decision) -> None:
             compared.add(
                 f"docker option {key}", expected=json.dumps(decided.options[key]), actual="not in effect in the daemon"
             )
-    if decided.stale:
+    # With another file it is no wonder.
+    if decided.stale and not decided.file.changes:
         compared.add(
             "docker options",
             expected=f"those of {decided.file.path}",

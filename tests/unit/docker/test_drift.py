@@ -149,7 +149,7 @@ def test_a_runtime_that_the_inventory_describes() -> None:
     ],
 )
 def test_options_changed_in_the_file(change: dict[str, Any], expected: tuple[str, str, str]) -> None:
-    changed = document(legacy(started=101), lambda meaning: meaning.update(change))
+    changed = document(legacy(started=99), lambda meaning: meaning.update(change))
     assert findings(changed, LEGACY) == [(*expected, "critical")]
 
 

@@ -71,14 +71,18 @@ def test_a_record_is_never_shown() -> None:
 def test_a_file_of_the_user_s_shows_what_is_ours_alone() -> None:
     comparison = compared()
     before = {"theirs": "hunter2", "ours": {"a.b": 1, "same": 2, "url": "http://me:hunter2@x"}, "gone": ["x"]}
-    after = {"theirs": "hunter2", "ours": {"a.b": 2, "same": 2, "url": "y", "token": "hunter2"}, "new": {"deep": True}}
+    after = {
+        "theirs": "hunter2",
+        "ours": {"a.b": 2, "same": 2, "url": "y", "token": "hunter2"},
+        "new": {"deep": True, "token": "hunter2"},
+    }
     comparison.document("/etc/a.json", before, after)
     assert [(one.subject, one.expected, one.actual) for one in comparison.findings] == [
         ('/etc/a.json: ours."a.b"', "2", "1"),
         ("/etc/a.json: ours.url", '"y"', '"http://(withheld)@x"'),
         ("/etc/a.json: ours.token", "(withheld)", ""),
         ("/etc/a.json: gone", "", '["x"]'),
-        ("/etc/a.json: new.deep", "true", ""),
+        ("/etc/a.json: new", '{"deep": true, "token": "(withheld)"}', ""),
     ]
     assert "hunter2" not in str(comparison.findings)
 
