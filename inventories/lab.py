@@ -37,6 +37,9 @@ _reach = {"management": [_proxy.hostname], "host": [{**_mirror, "user": user} fo
 # The lab's own site, and the ports of those that its tests make.
 _sites = [port for port in (urlsplit(_lab.gvisor.base_url).port, "3150-3159") if port]
 
+_why = "the lab's machines fetch nothing on their own"
+_drift = {"accept": {f"unit {_timer}": _why for _timer in ("apt-daily.timer", "apt-daily-upgrade.timer")}}
+
 # Said on the host itself, which goes before the group data beside the production inventory.
 _settings = {
     # Debian's own package has no shim, so containerd can't use it.
@@ -54,12 +57,14 @@ _settings = {
             "delta": {"subnet4": "172.30.4.0/24", "published": [{"port": 8080}]},
         },
     },
+    "drift": _drift,
 }
 
 gvisor_hosts = [("gvisor", {**_data("gvisor"), **_settings})] if "gvisor" in _lab.machines else []
 
 _legacy = {
     "engines": ["docker"],
+    "drift": _drift,
     "egress": {
         **_reach,
         "agents": {

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bulkhead.drift.report import DRIFT, NO_DRIFT
 from bulkhead.inventory_file import ROOT
 from bulkhead.lab import LabState
 from bulkhead.lab.libvirt import URI, subnet
@@ -222,6 +223,21 @@ class Runs:
             "sha512": {"x86_64": gvisor.sha512},
             **changes,
         }
+
+    def drift(self, **overrides: Any) -> set[tuple[str, str]]:
+        """Capability and subject of each finding of a drift check; its exit status has to agree with them."""
+        limit = ("--limit", self.machine)
+        command = [sys.executable, "-m", "bulkhead", "drift", "--format", "json", *limit, self.inventory(**overrides)]
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT)
+        assert result.stdout, result.stderr
+        (host,) = json.loads(result.stdout)["hosts"]
+        assert not host["error"], host["error"]
+        findings = [seen["finding"] for seen in host["findings"]]
+        assert "hunter2" not in result.stdout + result.stderr
+        # What is new upstream is no drift.
+        here = {(one["capability"], one["subject"]) for one in findings if one["severity"] != "info"}
+        assert result.returncode == (DRIFT if here else NO_DRIFT), result.stdout
+        return here
 
     def verify(self, *options: str, **overrides: Any) -> dict[str, str]:
         """Check → outcome of a whole verification, without the skipped ones that the lab can't have."""
