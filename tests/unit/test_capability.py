@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bulkhead import capability
+from bulkhead import capability, look
 from bulkhead.capability import (
     Capability,
     check_inventory,
@@ -22,7 +22,7 @@ from bulkhead.errors import BulkheadError
 from bulkhead.inventory import InventoryHost
 from bulkhead.look import Command, File, Look
 from bulkhead.runtime import to_prove
-from tests.unit.helpers import RUNSC, gvisor_host
+from tests.unit.helpers import RUNSC, gvisor_host, sh
 
 EGRESS = {"management": ["192.0.2.0/24"]}
 
@@ -278,3 +278,21 @@ def test_what_can_t_be_accepted(accept: Any, said: str) -> None:
     with pytest.raises(BulkheadError) as error:
         check_inventory([gvisor_host(drift={"accept": accept})])
     assert error.value.message == f"agents-1: {said}"
+
+
+EGRESS_WITH_AGENTS = {**EGRESS, "agents": {"alpha": {"subnet4": "172.30.1.0/24", "names": {"a.example": [443]}}}}
+
+
+@pytest.mark.parametrize(
+    "host", [gvisor_host(), named("old", "legacy_hosts", engines=["docker"], egress=EGRESS_WITH_AGENTS)]
+)
+def test_the_whole_look_in_a_real_shell(host: InventoryHost) -> None:
+    """It fits into one argument of a command (128 KiB on Linux), every command is understood, and a machine that is no
+    host at all is never without drift."""
+    needs = watched(host)
+    script = look.script(needs)
+    assert len(script) < 64 * 1024
+    done = sh(script, timeout=120)
+    found = look.parse(done.stdout, needs)
+    assert not [name for name, output in found.outputs.items() if b"yntax error" in output.stderr]
+    assert {one.severity for one in findings_of(host, found)} >= {"critical"}
