@@ -27,7 +27,7 @@ _TRANSLATING = re.compile(r"ip6? (nat|docker-bridges)")
 
 _ADDRESSES = "rewrites addresses"
 _WAYS = (
-    (re.compile(r"(?<!status )\b[ds]nat (ip6? )?(prefix )?to\b|\bmasquerade\b|(?<!type )\bredirect\b"), _ADDRESSES),
+    (re.compile(r"\b[ds]nat (ip6? )?(prefix )?to\b|\bmasquerade\b|(?<!type )\bredirect\b"), _ADDRESSES),
     (re.compile(r'xt target "(DNAT|SNAT|MASQUERADE|REDIRECT|NETMAP)"'), _ADDRESSES),
     (re.compile(r"\b(ip6?|ether|tcp|udp|th) ([sd]addr|[sd]port) set\b|@\w+,\d+,\d+ set\b"), "rewrites packets"),
     (re.compile(r'\bnotrack\b|xt target "(CT|NOTRACK)"'), "keeps packets from being tracked"),
