@@ -42,7 +42,8 @@ class Finding:
         """The lines of a unified diff from `expected` to `actual`; empty where both are of one line."""
         if "\n" not in self.expected.strip("\n") and "\n" not in self.actual.strip("\n"):
             return []
-        lines = difflib.unified_diff(
-            self.expected.splitlines(), self.actual.splitlines(), "expected", "actual", lineterm=""
-        )
-        return list(lines)
+        expected, actual = self.expected, self.actual
+        if expected.endswith("\n") and actual.endswith("\n"):
+            expected, actual = expected[:-1], actual[:-1]
+        # Not splitlines: other line ends, or none at the end, are a difference too.
+        return list(difflib.unified_diff(expected.split("\n"), actual.split("\n"), "expected", "actual", lineterm=""))

@@ -96,3 +96,11 @@ def test_texts_of_several_lines_are_shown_as_a_diff() -> None:
     finding = Finding("egress", "table inet bulkhead", "a\nb\nc\n", "a\nc\n", "critical", "Run the deploy.")
     assert finding.diff == ["--- expected", "+++ actual", "@@ -1,3 +1,2 @@", " a", "-b", " c"]
     assert FORWARD.diff == []
+
+
+@pytest.mark.parametrize(
+    ("actual", "lines"),
+    [("a\r\nb\n", ["-a", "+a\r", " b"]), ("a\nb", [" a", " b", "-"])],
+)
+def test_line_ends_are_a_difference(actual: str, lines: list[str]) -> None:
+    assert Finding("docker", "x", "a\nb\n", actual, "warning", "Run the deploy.").diff[3:] == lines
