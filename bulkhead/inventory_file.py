@@ -54,6 +54,11 @@ def load_one(inventory: str, name: str) -> InventoryHost:
     raise BulkheadError(f"{inventory} has no host {name!r}", hint=f"It has {', '.join(host.name for host in hosts)}.")
 
 
+def from_root(path: object) -> str:
+    """A path in the data of a host as pyinfra takes it, which is run from the top of the repository."""
+    return str(ROOT / Path(str(path)).expanduser())
+
+
 def _absolute(inventory: str) -> str:
     path = Path(inventory)
     if path.suffix == ".py" and not path.exists():

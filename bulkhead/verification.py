@@ -19,7 +19,7 @@ from rich.table import Table
 from bulkhead.errors import BulkheadError
 from bulkhead.guard import becomes_root
 from bulkhead.inventory import InventoryHost
-from bulkhead.inventory_file import ROOT, load
+from bulkhead.inventory_file import ROOT, from_root, load
 
 SUITE = ROOT / "tests" / "host"
 
@@ -217,7 +217,7 @@ def ssh_config(hosts: Iterable[InventoryHost], directory: str) -> str:
     for host in hosts:
         lines = [f"Host {host.name}"]
         lines += [
-            f"  {option} {_quoted(_absolute(host.data[key]) if key in _PATHS else str(host.data[key]))}"
+            f"  {option} {_quoted(from_root(host.data[key]) if key in _PATHS else str(host.data[key]))}"
             for key, option in _SSH_OPTIONS.items()
             if host.data.get(key)
         ]
@@ -232,7 +232,7 @@ def ssh_config(hosts: Iterable[InventoryHost], directory: str) -> str:
             "  ControlPersist 30",
         ]
         # What OpenSSH and pyinfra read by default, for what the inventory leaves open (ProxyJump, say).
-        included = Path(_absolute(host.data.get("ssh_config_file") or "~/.ssh/config"))
+        included = Path(from_root(host.data.get("ssh_config_file") or "~/.ssh/config"))
         if included.exists():
             lines.append(f"  Include {_quoted(str(included))}")
         blocks.append("\n".join(lines) + "\n")
@@ -240,11 +240,6 @@ def ssh_config(hosts: Iterable[InventoryHost], directory: str) -> str:
 
 
 _PATHS = ("ssh_key", "ssh_known_hosts_file")
-
-
-def _absolute(path: object) -> str:
-    """A path of the inventory as pyinfra takes it, which is run from the top of the repository."""
-    return str(ROOT / Path(str(path)).expanduser())
 
 
 def _quoted(value: str) -> str:

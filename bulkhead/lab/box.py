@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
 
+from bulkhead import files
 from bulkhead.errors import BulkheadError
-from bulkhead.lab import apt_sources, files
+from bulkhead.lab import apt_sources
 from bulkhead.progress import Step
 
 SUITES = ("trixie", "bookworm")

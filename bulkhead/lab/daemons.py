@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bulkhead import files
 from bulkhead.errors import BulkheadError
-from bulkhead.lab import files
 
 TAIL_LINES = 10
 

@@ -16,9 +16,9 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bulkhead import pins
+from bulkhead import files, pins
 from bulkhead.errors import BulkheadError
-from bulkhead.lab import files, paths
+from bulkhead.lab import paths
 from bulkhead.lab.state import GvisorState, Layout
 from bulkhead.pins import LOOSE, OFFICIAL_SITE, TARBALLS
 from bulkhead.progress import Step

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
 
+from bulkhead import files
 from bulkhead.errors import BulkheadError
-from bulkhead.lab import files, paths
+from bulkhead.lab import paths
 from bulkhead.lab.daemons import Daemon
 from bulkhead.progress import Step
 

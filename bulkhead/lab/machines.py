@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
+from bulkhead import files
 from bulkhead.errors import BulkheadError
-from bulkhead.lab import files, libvirt, paths
+from bulkhead.lab import libvirt, paths
 from bulkhead.lab.apt_sources import Source
 from bulkhead.lab.box import Recipe
 from bulkhead.progress import Step

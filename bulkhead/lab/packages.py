@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bulkhead import files
 from bulkhead.errors import BulkheadError
-from bulkhead.lab import apt_sources, files
+from bulkhead.lab import apt_sources
 from bulkhead.progress import Step
 
 CODENAMES = {"12": "bookworm", "13": "trixie"}

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from textwrap import dedent
 
-from bulkhead.lab import files, paths
+from bulkhead import files
+from bulkhead.lab import paths
 from bulkhead.lab.apt_sources import Source
 from bulkhead.lab.daemons import Daemon
 

@@ -5,8 +5,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bulkhead import files
 from bulkhead.errors import BulkheadError
-from bulkhead.lab import files, paths
+from bulkhead.lab import paths
 
 STATE_FILE = paths.LAB / "lab.json"
 

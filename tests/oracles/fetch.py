@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bulkhead import files
 from bulkhead.errors import BulkheadError
-from bulkhead.lab import apt_sources, files, packages, paths
+from bulkhead.lab import apt_sources, packages, paths
 from bulkhead.lab.gvisor_origin import GO_MINIMUM, go_version
 from bulkhead.progress import run
 
