@@ -9,7 +9,6 @@ the commands run side by side.
 from __future__ import annotations
 
 import base64
-import gzip
 import hashlib
 import io
 import shlex
@@ -26,6 +25,9 @@ COMMAND_TIMEOUT = 20
 
 TIMED_OUT = 124
 """The status of such a command (coreutils' timeout)."""
+
+MAX_SIZE = 256 * 2**20
+"""Bytes of an unpacked answer above which it can't be one: a few kilobytes can unpack to more than all memory."""
 
 _END = bytes(1024)
 """What a tar archive ends with; without it, files at the end of an unfinished one would seem absent."""
@@ -149,15 +151,14 @@ def parse(output: str, needs: Sequence[Need]) -> Look:
     for an empty host.
     """
     try:
-        raw = gzip.decompress(base64.b64decode(output))
-        if not raw.endswith(_END):
-            raise EOFError("its end is missing")
+        raw = _unpacked(base64.b64decode(output))
         with tarfile.open(fileobj=io.BytesIO(raw), mode="r:") as archive:
             members = {member.name: member for member in archive.getmembers()}
             content = {name: _read(archive, member) for name, member in members.items() if member.isfile()}
     except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
         raise BulkheadError(
-            f"the host's answer is not whole ({error})", hint="Is there space left in its temporary directory?"
+            f"the host's answer is not whole ({error})",
+            hint="Is there space left in its temporary directory, and does its login shell print nothing?",
         ) from error
     outputs: dict[str, Output] = {}
     for number, command in enumerate(_commands(needs)):
@@ -175,6 +176,16 @@ def parse(output: str, needs: Sequence[Need]) -> Look:
         member = members.get(path.lstrip("/"))
         files[path] = _file(member, content) if member else None
     return Look(files, outputs)
+
+
+def _unpacked(packed: bytes) -> bytes:
+    unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    raw = unpacker.decompress(packed, MAX_SIZE)
+    if not unpacker.eof and len(raw) == MAX_SIZE:
+        raise ValueError(f"it is larger than {MAX_SIZE >> 20} MiB")
+    if not unpacker.eof or not raw.endswith(_END):
+        raise EOFError("its end is missing")
+    return raw
 
 
 def archived(archive: bytes) -> dict[str, FoundFile]:
@@ -205,6 +216,9 @@ def flag_value(arguments: Sequence[str], *flags: str) -> str | None:
 
 
 def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    if member.issparse():
+        # Our tar makes none, and a few bytes of one could be any number of zeros.
+        raise tarfile.ReadError(f"{member.name} is stored as a sparse file")
     stream = archive.extractfile(member)
     return stream.read() if stream else b""
 

@@ -231,7 +231,9 @@ def test_something_else_than_an_answer_is_refused() -> None:
 def test_the_hint_says_what_to_look_at() -> None:
     with pytest.raises(BulkheadError) as error:
         parse("", NEEDS)
-    assert error.value.hint == "Is there space left in its temporary directory?"
+    assert error.value.hint == (
+        "Is there space left in its temporary directory, and does its login shell print nothing?"
+    )
 
 
 @given(st.data())
@@ -328,3 +330,22 @@ def test_an_archive_that_is_cut_off_is_refused(length: int) -> None:
 def test_something_else_than_an_archive(output: bytes) -> None:
     with pytest.raises(BulkheadError, match=r"^the host's answer is not whole \("):
         look.archived(output)
+
+
+def test_a_small_answer_that_would_fill_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look, "MAX_SIZE", 2**20)
+    for size, reason in ((2**20 - 1, "its end is missing"), (2**20 + 1, "it is larger than 1 MiB")):
+        bomb = base64.b64encode(gzip.compress(b"x" * size)).decode()
+        with pytest.raises(BulkheadError, match=reason):
+            parse(bomb, NEEDS)
+
+
+def test_zeros_that_are_not_sent_are_not_made(tmp_path: Path) -> None:
+    """A sparse file of a tar archive may be of any size in one block."""
+    with (tmp_path / "a").open("wb") as hole:
+        hole.truncate(2**40)
+    command = ["tar", "--sparse", "-czf", "-", "-C", tmp_path, "a"]
+    packed = subprocess.run(command, check=True, capture_output=True).stdout
+    assert len(packed) < 1000
+    with pytest.raises(BulkheadError, match="a is stored as a sparse file"):
+        parse(base64.b64encode(packed).decode(), [File("/a")])
