@@ -31,10 +31,12 @@ class HostReport(_Stored):
     """One host: `error` says why nothing is known of it, and is empty for one that was looked at.
 
     `gone` are findings of the check before that are no more; `seconds` is how long the host took to answer.
+    `looked_at` is when it was last looked at, None for never as far as the checks in a row tell.
     """
 
     name: str
     error: str = ""
+    looked_at: datetime | None = None
     seconds: float = 0.0
     findings: tuple[Seen, ...] = ()
     gone: tuple[Seen, ...] = ()
@@ -85,6 +87,7 @@ def host_report(
     now = {_key(finding) for finding in ordered}
     return HostReport(
         name=name,
+        looked_at=at,
         seconds=seconds,
         findings=tuple(Seen(finding=finding, since=known.get(_key(finding), at)) for finding in ordered),
         gone=tuple(seen for seen in before.findings if _key(seen.finding) not in now) if before else (),
@@ -93,7 +96,13 @@ def host_report(
 
 def failed_report(name: str, error: str, seconds: float, before: HostReport | None) -> HostReport:
     """The report of a host of which nothing can be said; what was found before is carried on, as nobody saw it go."""
-    return HostReport(name=name, error=error, seconds=seconds, findings=before.findings if before else ())
+    return HostReport(
+        name=name,
+        error=error,
+        looked_at=before.looked_at if before else None,
+        seconds=seconds,
+        findings=before.findings if before else (),
+    )
 
 
 def read(path: Path) -> Report:

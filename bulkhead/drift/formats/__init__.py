@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bulkhead.drift.formats import junit, text
+from bulkhead.drift.formats import junit, prometheus, text
 from bulkhead.drift.report import Report
 
 FORMATS: dict[str, Callable[[Report], str]] = {
     "text": text.render,
     "json": Report.to_json,
     "junit": junit.render,
+    "prometheus": prometheus.render,
 }
 """The name on the command line → what makes the whole text, its last newline included."""

@@ -43,8 +43,15 @@ def test_what_is_known_outlives_a_check_that_did_not_reach_the_host() -> None:
     first = host_report("a", [FORWARD], NOON, 0.1, None)
     unreached = failed_report("a", "no answer", 10.0, first)
     assert unreached.state == "error"
+    assert unreached.looked_at == NOON
     third = host_report("a", [FORWARD], EVEN_LATER, 0.1, unreached)
     assert [seen.since for seen in third.findings] == [NOON]
+    assert third.looked_at == EVEN_LATER
+
+
+def test_a_host_that_never_answered_was_never_looked_at() -> None:
+    first = failed_report("a", "no answer", 10.0, None)
+    assert failed_report("a", "no answer", 10.0, first).looked_at is None
 
 
 @pytest.mark.parametrize(
