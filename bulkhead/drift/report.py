@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from bulkhead.drift.finding import SEVERITIES, Finding
+from bulkhead.drift.finding import SEVERITIES, Finding, Severity
 from bulkhead.errors import BulkheadError
 
 NO_DRIFT, ERROR, DRIFT = 0, 1, 2
 """Exit statuses, as those of `terraform plan -detailed-exitcode`."""
+
+
+State = Literal["clean", "drift", "error"]
+"""What became of a host: as described, not as described, or not looked at."""
+
+STATES: tuple[State, ...] = get_args(State)
 
 
 class _Stored(BaseModel):
@@ -42,7 +48,7 @@ class HostReport(_Stored):
     gone: tuple[Seen, ...] = ()
 
     @property
-    def state(self) -> Literal["clean", "drift", "error"]:
+    def state(self) -> State:
         """What became of the host; what changed upstream alone is no drift."""
         if self.error:
             return "error"
@@ -68,6 +74,28 @@ class Report(_Stored):
         if "error" in states or not states:
             return ERROR
         return DRIFT if "drift" in states else NO_DRIFT
+
+    @property
+    def states(self) -> dict[State, int]:
+        """How many hosts are in each state."""
+        found = [host.state for host in self.hosts]
+        return {state: found.count(state) for state in STATES}
+
+    @property
+    def severities(self) -> dict[Severity, int]:
+        """How many findings of each severity there are on the hosts that were looked at."""
+        found = [seen.finding.severity for host in self.hosts if not host.error for seen in host.findings]
+        return {severity: found.count(severity) for severity in SEVERITIES}
+
+    @property
+    def worst_first(self) -> list[HostReport]:
+        """The hosts: those that were not looked at, then those with most critical findings, then most warnings."""
+
+        def badness(host: HostReport) -> tuple[int, ...]:
+            found = [seen.finding.severity for seen in host.findings]
+            return (not host.error, *(-found.count(severity) for severity in SEVERITIES))
+
+        return sorted(self.hosts, key=badness)
 
     def to_json(self) -> str:
         """This report for programs, and for `read`."""

@@ -38,9 +38,8 @@ def render(report: Report) -> str:
     inventory = report.inventory
     last_run.labels(inventory).set(report.started.timestamp() + report.seconds)
     duration.labels(inventory).set(report.seconds)
-    states: list[str] = [host.state for host in report.hosts]
-    for state in ("clean", "drift", "error"):
-        hosts.labels(inventory, state).set(states.count(state))
+    for state, number in report.states.items():
+        hosts.labels(inventory, state).set(number)
     for host in report.hosts:
         up.labels(inventory, host.name).set(not host.error)
         host_duration.labels(inventory, host.name).set(host.seconds)

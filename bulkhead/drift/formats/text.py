@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bulkhead.drift.finding import SEVERITIES, Finding
+from bulkhead.drift.finding import Finding
 from bulkhead.drift.report import HostReport, Report, Seen
 from bulkhead.progress import PLAIN_WIDTH
+from bulkhead.visible import visible
 
 _STYLES = {"critical": "bold red", "warning": "yellow", "info": "blue"}
 _DIFF_STYLES = {"+": "red", "-": "green", "@": "cyan"}
@@ -26,7 +27,7 @@ def render(report: Report) -> str:
 
 def show(report: Report, console: Console) -> None:
     """Print a table of all findings, what each is and how to mend it, what is gone, the errors, and the counts."""
-    looked_at = sorted((host for host in report.hosts if not host.error), key=_badness)
+    looked_at = [host for host in report.worst_first if not host.error]
     table = Table("Host", "Severity", "Finding", "Since", title="Drift")
     for column in table.columns:
         column.overflow = "fold"
@@ -34,7 +35,7 @@ def show(report: Report, console: Console) -> None:
         for seen in host.findings:
             style = _STYLES[seen.finding.severity]
             since = _since(seen, report.started)
-            cells = (escape(_plain(host.name)), f"[{style}]{seen.finding.severity}[/]", escape(_about(seen.finding)))
+            cells = (escape(visible(host.name)), f"[{style}]{seen.finding.severity}[/]", escape(_about(seen.finding)))
             table.add_row(*cells, since)
     if table.rows:
         console.print(table)
@@ -64,26 +65,15 @@ def _show_finding(console: Console, host: HostReport, finding: Finding) -> None:
 
 
 def _line(console: Console, line: str, style: str = "") -> None:
-    console.print(_plain(line), style=style, markup=False, overflow="fold")
-
-
-def _plain(line: str) -> str:
-    """The text with everything that would steer the terminal made visible: a part of it comes from the hosts."""
-    return "".join(one if one.isprintable() or one == "\n" else f"\\x{ord(one):02x}" for one in line.expandtabs(4))
+    console.print(visible(line), style=style, markup=False, overflow="fold")
 
 
 def _about(finding: Finding) -> str:
-    return _plain(f"{finding.capability}: {finding.subject}")
+    return visible(f"{finding.capability}: {finding.subject}")
 
 
 def _since(seen: Seen, started: datetime) -> str:
     return "now" if seen.since >= started else f"{seen.since.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def _badness(host: HostReport) -> tuple[int, ...]:
-    """The sort key of a host: most critical findings first, then most warnings."""
-    found = [seen.finding.severity for seen in host.findings]
-    return tuple(-found.count(severity) for severity in SEVERITIES)
 
 
 def _count(number: int, noun: str) -> str:
@@ -91,11 +81,9 @@ def _count(number: int, noun: str) -> str:
 
 
 def _counts(report: Report) -> str:
-    states: list[str] = [host.state for host in report.hosts]
-    found = [seen.finding.severity for host in report.hosts if not host.error for seen in host.findings]
-    of_hosts = ", ".join(f"{states.count(state)} {name}" for state, name in _STATES.items())
-    of_findings = ", ".join(f"{found.count(severity)} {severity}" for severity in SEVERITIES)
-    return f"{_count(len(states), 'host')} in {report.seconds:.1f} s: {of_hosts}; findings: {of_findings}"
+    of_hosts = ", ".join(f"{number} {_STATES[state]}" for state, number in report.states.items())
+    of_findings = ", ".join(f"{number} {severity}" for severity, number in report.severities.items())
+    return f"{_count(len(report.hosts), 'host')} in {report.seconds:.1f} s: {of_hosts}; findings: {of_findings}"
 
 
 _STATES = {"clean": "clean", "drift": "with drift", "error": "not looked at"}

@@ -111,3 +111,19 @@ def test_texts_of_several_lines_are_shown_as_a_diff() -> None:
 )
 def test_line_ends_are_a_difference(actual: str, lines: list[str]) -> None:
     assert Finding("docker", "x", "a\nb\n", actual, "warning", "Run the deploy.").diff[3:] == lines
+
+
+def test_the_worst_host_is_first_and_one_that_is_not_known_before_it() -> None:
+    known = host_report("unreached", [FORWARD], NOON, 0.1, None)
+    hosts = (
+        HostReport(name="clean"),
+        host_report("upstream", [RELEASE], NOON, 0.1, None),
+        host_report("warning", [MODE], NOON, 0.1, None),
+        host_report("critical", [FORWARD], NOON, 0.1, None),
+        failed_report("unreached", "no answer", 1, known),
+    )
+    assert [host.name for host in report(*hosts).worst_first] == [
+        *("unreached", "critical", "warning", "upstream", "clean")
+    ]
+    assert report(*hosts).states == {"clean": 2, "drift": 2, "error": 1}
+    assert report(*hosts).severities == {"critical": 1, "warning": 1, "info": 1}
