@@ -30,6 +30,12 @@ def becomes_root(data: Mapping[str, Any]) -> bool:
     return bool(data.get("_sudo", data.get("ssh_user") != "root"))
 
 
+def trusts_strangers(data: Mapping[str, Any]) -> str:
+    """What an operator should know of an inventory that has host keys checked less than strictly; else empty."""
+    chosen = data.get("ssh_strict_host_key_checking")
+    return "" if chosen in (None, "yes") else f"the inventory sets ssh_strict_host_key_checking = {chosen!r}"
+
+
 @contextmanager
 def explained() -> Iterator[None]:
     """Let a BulkheadError leave as the PyinfraError that pyinfra's command line prints without a traceback."""
@@ -57,10 +63,9 @@ class Guard(BaseStateCallback):
         """
         if not becomes_root(host.data.dict()):
             host.data._sudo = False
-        chosen = host.data.get("ssh_strict_host_key_checking")
         be_strict(host, host.connector)
-        if chosen not in (None, "yes"):
-            logger.warning(f"{host.print_prefix}the inventory sets ssh_strict_host_key_checking = {chosen!r}")
+        if laxness := trusts_strangers(host.data.dict()):
+            logger.warning(f"{host.print_prefix}{laxness}")
 
     def host_connect(self, state: State, host: Host) -> None:  # type: ignore[override]  # noqa: ARG002
         """Send small packets at once: paramiko leaves Nagle's algorithm on, at about 40 ms per command."""

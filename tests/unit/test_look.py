@@ -344,7 +344,7 @@ def test_zeros_that_are_not_sent_are_not_made(tmp_path: Path) -> None:
     """A sparse file of a tar archive may be of any size in one block."""
     with (tmp_path / "a").open("wb") as hole:
         hole.truncate(2**40)
-    command = ["tar", "--sparse", "-czf", "-", "-C", tmp_path, "a"]
+    command = ["tar", "--sparse", "-czf", "-", "-C", str(tmp_path), "a"]
     packed = subprocess.run(command, check=True, capture_output=True).stdout
     assert len(packed) < 1000
     with pytest.raises(BulkheadError, match="a is stored as a sparse file"):
