@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
 from bulkhead import pins, publish
+from bulkhead.drift import HOST_SECONDS, PARALLEL
+from bulkhead.drift.formats import FORMATS, text
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import ENGINES
 from bulkhead.lab.cli import lab
@@ -17,15 +21,30 @@ from bulkhead.progress import stdout
 
 
 class Group(click.Group):
-    """Prints a BulkheadError as what it is, a message to the user, and exits 1."""
+    """Prints a BulkheadError as what it is, a message to the user. Every error exits 1, as drift is 2."""
+
+    def make_context(self, *arguments: Any, **keywords: Any) -> click.Context:
+        """Read the options."""
+        with _exit_status_1():
+            return super().make_context(*arguments, **keywords)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
-            return super().invoke(ctx)
+            with _exit_status_1():
+                return super().invoke(ctx)
         except BulkheadError as error:
             click.echo(f"bulkhead: {error}", err=True)
             sys.exit(1)
+
+
+@contextmanager
+def _exit_status_1() -> Iterator[None]:
+    try:
+        yield
+    except click.UsageError as error:
+        error.show()
+        sys.exit(1)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -55,6 +74,75 @@ def verify(inventory: str, limit: tuple[str, ...], only: tuple[str, ...], as_jso
     else:
         results.show(stdout())
     sys.exit(0 if results.passed else 1)
+
+
+@main.command()
+@click.argument("inventory")
+@click.option("--limit", multiple=True, metavar="HOST", help="Only hosts whose name or group matches; may be repeated.")
+@click.option("--format", "formats", multiple=True, type=click.Choice(list(FORMATS)), help="What to print or write.")
+@click.option(
+    "--output",
+    "outputs",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write to FILE; may be repeated, each with the --format of the same place in the row.",
+)
+@click.option(
+    "--since",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The JSON of the check before, to say since when. If it is an --output, too, the first check makes it.",
+)
+@click.option(
+    "--parallel",
+    type=click.IntRange(min=1),
+    default=PARALLEL,
+    show_default=True,
+    help="Hosts that are looked at at once.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=HOST_SECONDS,
+    show_default=True,
+    help="Seconds that each host may take.",
+)
+def drift(
+    inventory: str,
+    limit: tuple[str, ...],
+    formats: tuple[str, ...],
+    outputs: tuple[Path, ...],
+    since: Path | None,
+    parallel: int,
+    timeout: float,
+) -> None:
+    """Compare the hosts of INVENTORY with what it describes. Nothing is changed on them.
+
+    Exit status 0: no drift; 2: drift; 1: a host could not be looked at, or nothing could be checked.
+    """
+    formats = formats or ("text",)
+    if len(formats) != max(len(outputs), 1):
+        raise click.UsageError(f"{len(outputs)} times --output, but {len(formats)} times --format")
+    written = {path.resolve(): name for path, name in zip(outputs, formats, strict=False)}
+    if len(written) != len(outputs):
+        raise click.UsageError("two --output are the same file")
+    if since and written.get(since.resolve(), "json") != "json":
+        raise click.UsageError(f"--since {since} is also an --output, whose --format must then be json")
+    from bulkhead.drift import output
+    from bulkhead.drift.check import check
+
+    with output.reserved(outputs):
+        report = check(inventory, limit, output.before(since, outputs), parallel=parallel, seconds=timeout)
+        for path, name in written.items():
+            output.write(path, FORMATS[name](report))
+    if not outputs and formats == ("text",):
+        text.show(report, stdout())
+    elif not outputs:
+        click.echo(FORMATS[formats[0]](report), nl=False)
+    else:
+        click.echo(text.counts(report))
+    sys.exit(report.exit_status)
 
 
 @main.command()

@@ -20,16 +20,11 @@ from typing import Generic, TypeVar
 import paramiko
 
 from bulkhead import look
+from bulkhead.drift import HOST_SECONDS, PARALLEL
 from bulkhead.errors import BulkheadError
 from bulkhead.guard import becomes_root
 from bulkhead.inventory import InventoryHost
 from bulkhead.ssh import Deadline, connected
-
-PARALLEL = 32
-"""Hosts that are looked at at once, unless the user says otherwise: most of the time is spent waiting for them."""
-
-HOST_SECONDS = 60.0
-"""How long a host may take for all of it, unless the user says otherwise."""
 
 MAX_ANSWER = 32 * 2**20
 """Bytes of an answer, as it comes over the line, above which it can't be one."""

@@ -15,6 +15,7 @@ from bulkhead.progress import PLAIN_WIDTH
 from bulkhead.visible import visible
 
 _STYLES = {"critical": "bold red", "warning": "yellow", "info": "blue"}
+_STATES = {"clean": "clean", "drift": "with drift", "error": "not looked at"}
 _DIFF_STYLES = {"+": "red", "-": "green", "@": "cyan"}
 
 
@@ -50,7 +51,14 @@ def show(report: Report, console: Console) -> None:
             _line(console, f"{host.name}: error: {host.error}", "bold red")
             if host.findings:
                 _line(console, f"  {_count(len(host.findings), 'finding')} before, of which nothing is known now")
-    _line(console, _counts(report))
+    _line(console, counts(report))
+
+
+def counts(report: Report) -> str:
+    """One line: how many hosts are in which state, and how many findings of which severity there are."""
+    of_hosts = ", ".join(f"{number} {_STATES[state]}" for state, number in report.states.items())
+    of_findings = ", ".join(f"{number} {severity}" for severity, number in report.severities.items())
+    return f"{_count(len(report.hosts), 'host')} in {report.seconds:.1f} s: {of_hosts}; findings: {of_findings}"
 
 
 def _show_finding(console: Console, host: HostReport, finding: Finding) -> None:
@@ -78,12 +86,3 @@ def _since(seen: Seen, started: datetime) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _counts(report: Report) -> str:
-    of_hosts = ", ".join(f"{number} {_STATES[state]}" for state, number in report.states.items())
-    of_findings = ", ".join(f"{number} {severity}" for severity, number in report.severities.items())
-    return f"{_count(len(report.hosts), 'host')} in {report.seconds:.1f} s: {of_hosts}; findings: {of_findings}"
-
-
-_STATES = {"clean": "clean", "drift": "with drift", "error": "not looked at"}

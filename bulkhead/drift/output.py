@@ -1,0 +1,70 @@
+"""Where reports go: files that are whole at every moment, and that no two checks write at once."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from bulkhead import files
+from bulkhead.drift.report import Report, read
+from bulkhead.errors import BulkheadError
+
+
+@contextmanager
+def reserved(paths: Sequence[Path]) -> Iterator[None]:
+    """Keep other checks from writing any of `paths` while the block runs.
+
+    Raises BulkheadError when another check is at it, or one of them can't be written.
+    """
+    with ExitStack() as held:
+        for path in paths:
+            target = path.resolve()
+            if target.exists() and not target.is_file():
+                raise BulkheadError(f"{path}: is no regular file", hint="Name a file, or let --output out.")
+            # The file itself is replaced, so a lock on it would hold nobody off.
+            lock = target.with_name(f".{target.name}.lock")
+            try:
+                if not os.access(target.parent, os.W_OK | os.X_OK) and target.parent.exists():
+                    raise PermissionError(0, "the directory can't be written to")
+                opened = held.enter_context(lock.open("a"))
+            except OSError as error:
+                raise _unwritable(path, error) from error
+            try:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise BulkheadError(
+                    f"{path}: another check that writes it is under way", hint="Wait for it, or name another --output."
+                ) from error
+        yield
+
+
+def write(path: Path, text: str) -> None:
+    """Put `text` into `path`, whose readers see either the old or the new.
+
+    Raises BulkheadError when it can't be written.
+    """
+    try:
+        files.write(path.resolve(), text)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def before(since: Path | None, outputs: Sequence[Path]) -> Report | None:
+    """The report of the check before, which `since` names.
+
+    A file that this check writes itself need not be there: it is the first one then. Raises BulkheadError when another
+    one is not there, or what is there is no report.
+    """
+    if since is None:
+        return None
+    first = not since.exists() and since.resolve() in [path.resolve() for path in outputs]
+    return None if first else read(since)
+
+
+def _unwritable(path: Path, error: OSError) -> BulkheadError:
+    return BulkheadError(
+        f"{path}: can't be written ({error.strerror})", hint="Name a file in a directory that you may write to."
+    )
