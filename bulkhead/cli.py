@@ -6,14 +6,15 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from bulkhead import pins, publish
-from bulkhead.drift import HOST_SECONDS, PARALLEL
-from bulkhead.drift.formats import FORMATS, text
+from bulkhead.drift import HOST_SECONDS, PARALLEL, history
+from bulkhead.drift.formats import FORMATS, html, text
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import ENGINES
 from bulkhead.lab.cli import lab
@@ -60,17 +61,21 @@ main.add_command(lab)
 @click.argument("inventory")
 @click.option("--limit", multiple=True, metavar="HOST", help="Only hosts whose name or group matches; may be repeated.")
 @click.option("--only", multiple=True, metavar="CHECK", help="Only checks so named, * allowed; may be repeated.")
-@click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
-def verify(inventory: str, limit: tuple[str, ...], only: tuple[str, ...], as_json: bool) -> None:
+@click.option("--format", "format_", type=click.Choice(["text", "json", "html"]), default="text", help="What to print.")
+def verify(inventory: str, limit: tuple[str, ...], only: tuple[str, ...], format_: str) -> None:
     """Check that the hosts of INVENTORY have the properties that Bulkhead promises.
 
     Exit status 0: every check passed; 1: a check failed, or the checks could not be run.
     """
+    from bulkhead import verification_page
     from bulkhead.verification import verify as run
 
+    started = datetime.now(UTC)
     results = run(inventory, limit, only)
-    if as_json:
+    if format_ == "json":
         click.echo(results.json())
+    elif format_ == "html":
+        click.echo(verification_page.render(results, inventory, started), nl=False)
     else:
         results.show(stdout())
     sys.exit(0 if results.passed else 1)
@@ -143,6 +148,18 @@ def drift(
     else:
         click.echo(text.counts(report))
     sys.exit(report.exit_status)
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE…", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--format", "format_", type=click.Choice(list(FORMATS)), default="html", show_default=True)
+def report(files: tuple[Path, ...], format_: str) -> None:
+    """Print what a check wrote with 'bulkhead drift --format json' in another format. Nothing is connected.
+
+    Of several FILEs the newest is shown; html shows the others, too, as its history.
+    """
+    *earlier, newest = history.load(files)
+    click.echo(html.render(newest, earlier) if format_ == "html" else FORMATS[format_](newest), nl=False)
 
 
 @main.command()

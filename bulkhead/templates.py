@@ -19,7 +19,7 @@ def decode(content: bytes) -> str:
     return f"printf %s {packed} | base64 -d | gzip -d"
 
 
-_environment = jinja2.Environment(
+environment = jinja2.Environment(
     loader=jinja2.FileSystemLoader(TEMPLATES),
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
@@ -28,15 +28,15 @@ _environment = jinja2.Environment(
     # These are shell and TOML, where HTML escapes would be wrong; shell values go through `quote`.
     autoescape=False,
 )
-_environment.filters["quote"] = lambda value: shlex.quote(str(value))
-_environment.filters["decode"] = decode
-_environment.filters["basename"] = lambda path: PurePosixPath(path).name
-_environment.filters["dirname"] = lambda path: str(PurePosixPath(path).parent)
+environment.filters["quote"] = lambda value: shlex.quote(str(value))
+environment.filters["decode"] = decode
+environment.filters["basename"] = lambda path: PurePosixPath(path).name
+environment.filters["dirname"] = lambda path: str(PurePosixPath(path).parent)
 
 
 def render(name: str, /, **values: Any) -> str:
     """Render `templates/<name>`; a value that the template uses and nobody gave is an error."""
-    return _environment.get_template(name).render(**values)
+    return environment.get_template(name).render(**values)
 
 
 def whole(body: str) -> str:

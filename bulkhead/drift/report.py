@@ -54,6 +54,12 @@ class HostReport(_Stored):
             return "error"
         return "drift" if any(not seen.finding.upstream for seen in self.findings) else "clean"
 
+    @property
+    def severities(self) -> dict[Severity, int]:
+        """How many findings of each severity are known of it."""
+        found = [seen.finding.severity for seen in self.findings]
+        return {severity: found.count(severity) for severity in SEVERITIES}
+
 
 class Report(_Stored):
     """One check of a fleet; `seconds` is how long all of it took.
@@ -84,18 +90,13 @@ class Report(_Stored):
     @property
     def severities(self) -> dict[Severity, int]:
         """How many findings of each severity there are on the hosts that were looked at."""
-        found = [seen.finding.severity for host in self.hosts if not host.error for seen in host.findings]
-        return {severity: found.count(severity) for severity in SEVERITIES}
+        found = [host.severities for host in self.hosts if not host.error]
+        return {severity: sum(counts[severity] for counts in found) for severity in SEVERITIES}
 
     @property
     def worst_first(self) -> list[HostReport]:
         """The hosts: those that were not looked at, then those with most critical findings, then most warnings."""
-
-        def badness(host: HostReport) -> tuple[int, ...]:
-            found = [seen.finding.severity for seen in host.findings]
-            return (not host.error, *(-found.count(severity) for severity in SEVERITIES))
-
-        return sorted(self.hosts, key=badness)
+        return sorted(self.hosts, key=lambda host: (not host.error, *(-number for number in host.severities.values())))
 
     def to_json(self) -> str:
         """This report for programs, and for `read`."""

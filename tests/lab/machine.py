@@ -242,7 +242,17 @@ class Runs:
     def verify(self, *options: str, **overrides: Any) -> dict[str, str]:
         """Check → outcome of a whole verification, without the skipped ones that the lab can't have."""
         limit = ("--limit", self.machine)
-        command = [sys.executable, "-m", "bulkhead", "verify", "--json", *limit, self.inventory(**overrides), *options]
+        command = [
+            sys.executable,
+            "-m",
+            "bulkhead",
+            "verify",
+            "--format",
+            "json",
+            *limit,
+            self.inventory(**overrides),
+            *options,
+        ]
         result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT)
         assert result.stdout, result.stderr
         answer = json.loads(result.stdout)

@@ -43,7 +43,7 @@ def test_unknown_host_key_is_refused_by_the_verification(converged: Machine, run
     known_hosts.touch()
     inventory = runs.inventory(ssh_known_hosts_file=str(known_hosts))
     result = subprocess.run(
-        [sys.executable, "-m", "bulkhead", "verify", "--json", "--limit", "gvisor", inventory],
+        [sys.executable, "-m", "bulkhead", "verify", "--format", "json", "--limit", "gvisor", inventory],
         cwd=ROOT,
         capture_output=True,
         text=True,

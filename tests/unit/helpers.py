@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import grp
 import os
 import pwd
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,6 +125,14 @@ def unit(name: str, active: str = "active", enabled: str = "enabled", load: str 
 def on_host(ledger: Ledger) -> Ledger:
     """The ledger as the next run reads it."""
     return Ledger.load(ledger.dump())
+
+
+@contextmanager
+def one_apt_at_a_time() -> Iterator[None]:
+    """Tests run in several processes, and may install packages in one at a time."""
+    with (Path(tempfile.gettempdir()) / "bulkhead-packages.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @dataclass

@@ -77,8 +77,12 @@ def test_the_exit_status_of_a_verification(monkeypatch: pytest.MonkeyPatch, outc
     found = Results([Check("a", "docker.x", "docker: X", outcome, 0.1)])
     monkeypatch.setattr(verification, "verify", lambda *_: found)
     assert run("verify", "inventory.py").exit_code == status
-    result = run("verify", "inventory.py", "--json")
+    result = run("verify", "inventory.py", "--format", "json")
     assert (result.exit_code, result.output) == (status, found.json() + "\n")
+    result = run("verify", "inventory.py", "--format", "html")
+    assert result.exit_code == status
+    assert result.output.startswith("<!DOCTYPE html>")
+    assert "<h1>Verification of <code>inventory.py</code></h1>" in result.output
 
 
 HEAD = """\

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bulkhead.drift.formats import junit, prometheus, text
+from bulkhead.drift.formats import html, junit, prometheus, text
 from bulkhead.drift.report import Report
 
 FORMATS: dict[str, Callable[[Report], str]] = {
@@ -12,5 +12,6 @@ FORMATS: dict[str, Callable[[Report], str]] = {
     "json": Report.to_json,
     "junit": junit.render,
     "prometheus": prometheus.render,
+    "html": html.render,
 }
 """The name on the command line → what makes the whole text, its last newline included."""

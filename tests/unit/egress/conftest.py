@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import pytest
 from bulkhead.errors import BulkheadError
 from bulkhead.lab import packages
 from bulkhead.progress import Steps
+from tests.unit.helpers import one_apt_at_a_time
 
 
 @pytest.fixture(scope="session")
@@ -19,9 +18,7 @@ def nftables(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Skip by name where there may be no network namespace, or no nft."""
     if os.geteuid() != 0:
         pytest.skip("network namespaces need root")
-    # Tests run in several processes, and apt in one at a time.
-    with (Path(tempfile.gettempdir()) / "bulkhead-packages.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with one_apt_at_a_time():
         try:
             with Steps(tmp_path_factory.mktemp("logs"))("Check the Debian packages") as step:
                 packages.ensure(packages.codename(Path("/etc/os-release").read_text()), step)
