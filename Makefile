@@ -14,9 +14,10 @@ test: lint ## style, types, unit tests, then the lab end to end
 test-long: venv ## the tests that take long
 	@.venv/bin/pytest -m long tests/unit tests/lab
 
-bench: venv ## what a merge, the egress policy and a run with nothing to change cost; Lynis before and after hardening
+bench: venv ## what a merge, the egress policy, a look at a fleet and a run with nothing to change cost; Lynis before and after
 	@.venv/bin/python -m tests.bench.merge
 	@.venv/bin/python -m tests.bench.egress
+	@.venv/bin/python -m tests.bench.fleet
 	@.venv/bin/python -m tests.bench.unchanged
 	@.venv/bin/python -m tests.bench.hardening
 
