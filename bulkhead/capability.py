@@ -13,7 +13,7 @@ import itertools
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 from bulkhead.drift import accepted
 from bulkhead.drift.finding import Finding
@@ -74,11 +74,17 @@ def register(capability: Capability) -> Capability:
 
 def discover() -> list[Capability]:
     """Import every package of `deploys/` and return their capabilities."""
+    _import_all()
+    return list(_registered.values())
+
+
+@cache
+def _import_all() -> None:
+    """Once: this is asked several times for every host of a fleet."""
     import deploys
 
     for module in pkgutil.iter_modules(deploys.__path__):
         importlib.import_module(f"deploys.{module.name}")
-    return list(_registered.values())
 
 
 def check_inventory(hosts: Iterable[InventoryHost]) -> None:

@@ -86,7 +86,11 @@ def decided(values: Mapping[str, str], look: Look) -> area.Plan:
     found = live(look)
     wanted = wanted_files(values, found)
     wrong = {path: value for path, value in wanted.items() if found[path] != _plain(value)}
-    absent = [name for name in values if not any(fnmatchcase(path, file_of(name)) for path in found)]
+    absent = [
+        name
+        for name in values
+        if (path := file_of(name)) not in found and not ("*" in path and any(fnmatchcase(one, path) for one in found))
+    ]
     pairs = [(file_of(name), value) for name, value in values.items()]
     named = [path for path, _ in pairs if "*" not in path]
     fill = {
@@ -110,11 +114,11 @@ def decided(values: Mapping[str, str], look: Look) -> area.Plan:
 def wanted_files(values: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
     """File → value for every file that is there; one that is named goes before a pattern."""
     wanted: dict[str, str] = {}
-    for name, value in values.items():
-        wanted |= {path: value for path in found if "*" in name and fnmatchcase(path, file_of(name))}
-    for name, value in values.items():
-        wanted |= {path: value for path in found if path == file_of(name)}
-    return wanted
+    pairs = [(file_of(name), value) for name, value in values.items()]
+    for pattern, value in pairs:
+        if "*" in pattern:
+            wanted |= {path: value for path in found if fnmatchcase(path, pattern)}
+    return wanted | {path: value for path, value in pairs if path in found}
 
 
 def refuse_asymmetric(values: Mapping[str, str], look: Look) -> None:
