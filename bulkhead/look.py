@@ -124,19 +124,22 @@ def script(needs: Sequence[Need]) -> str:
         f"PATH={PATH}; export PATH; LC_ALL=C; export LC_ALL",
         "d=$(mktemp -d) || exit 1; export d",
         "trap 'rm -rf \"$d\"' EXIT",
-        'mkdir "$d/look" || exit 1',
+        'mkdir "$d/look" && : >"$d/look/status" || exit 1',
     ]
     for number, command in enumerate(commands):
         out = f'"$d/look/{number}'
         lines.append(
             f"{{ timeout {COMMAND_TIMEOUT} sh -c {shlex.quote(command.script)} "
-            f'>{out}.out" 2>{out}.err" </dev/null; echo $? >{out}.status"; }} &'
+            f'>{out}.out" 2>{out}.err" </dev/null; echo "{number} $?" >>"$d/look/status"; }} &'
         )
     paths = " ".join(shlex.quote(path.lstrip("/")) for path in _paths(needs))
     lines += [
         "wait",
+        # Each member of the archive costs its reader; most commands have nothing to say on standard error.
+        'cd "$d" || exit 1',
+        'set -- look/status look/*.out; for one in look/*.err; do [ -s "$one" ] && set -- "$@" "$one"; done',
         # A path that is not there makes tar complain and go on: its absence from the archive is the answer.
-        f'tar --no-unquote --hard-dereference -cf - -C "$d" look --no-recursion -C / {paths} 2>"$d/errors" |',
+        f'tar --no-unquote --hard-dereference -cf - "$@" --no-recursion -C / {paths} 2>"$d/errors" |',
         "gzip -1 | base64",
         "grep -v 'No such file or directory$\\|Exiting with failure status\\|Not a directory$' \"$d/errors\" >&2",
         "exit 0",
@@ -161,16 +164,18 @@ def parse(output: str, needs: Sequence[Need]) -> Look:
             hint="Is there space left in its temporary directory, and does its login shell print nothing?",
         ) from error
     outputs: dict[str, Output] = {}
+    statuses = dict(line.partition(b" ")[::2] for line in content.get("look/status", b"").splitlines())
     for number, command in enumerate(_commands(needs)):
-        status = content.get(f"look/{number}.status", b"").strip()
-        if not status.isdigit():
+        status = statuses.get(b"%d" % number, b"")
+        stdout = content.get(f"look/{number}.out")
+        if not status.isdigit() or stdout is None:
             raise BulkheadError(f"the host's answer lacks the result of '{command.name}'")
         if int(status) == TIMED_OUT:
             raise BulkheadError(
                 f"the host did not answer '{command.name}' within {COMMAND_TIMEOUT} seconds",
                 hint="Is it overloaded, or does something on it hang? Nothing was decided; run again.",
             )
-        outputs[command.name] = Output(int(status), content[f"look/{number}.out"], content[f"look/{number}.err"])
+        outputs[command.name] = Output(int(status), stdout, content.get(f"look/{number}.err", b""))
     files: dict[str, FoundFile | None] = {}
     for path in _paths(needs):
         member = members.get(path.lstrip("/"))

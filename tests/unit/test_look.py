@@ -240,7 +240,7 @@ def test_the_hint_says_what_to_look_at() -> None:
 def test_a_changed_byte_is_never_believed(data: st.DataObject) -> None:
     """A few bits of a compressed stream mean nothing: then the answer is what it was."""
     needs: list[Need] = [Command("a", "echo 1"), File("/etc/a")]
-    whole = gzip.compress(archive({"look/0.status": b"0\n", "look/0.out": b"1\n", "look/0.err": b"", "etc/a": b"x"}))
+    whole = gzip.compress(archive({"look/status": b"0 0\n", "look/0.out": b"1\n", "etc/a": b"x"}))
     position = data.draw(st.integers(10, len(whole) - 1))
     broken = bytearray(whole)
     broken[position] ^= 1 << data.draw(st.integers(0, 7))
@@ -263,12 +263,19 @@ def archive(files: dict[str, bytes]) -> bytes:
 
 def test_an_archive_that_its_maker_did_not_finish_is_refused() -> None:
     """As when tar is killed: gzip and base64 end well, and files at the end would seem absent."""
-    files = {"look/0.status": b"0\n", "look/0.out": b"1\n", "look/0.err": b"", "etc/hostname": b"h\n"}
+    files = {"look/status": b"0 0\n", "look/0.out": b"1\n", "look/0.err": b"", "etc/hostname": b"h\n"}
     unfinished = archive(files)[: 512 * 8]
     assert refused(base64.b64encode(gzip.compress(unfinished)).decode()).startswith("the host's answer is not whole (")
 
 
-@pytest.mark.parametrize("files", [{"look/0.out": b"1\n"}, {"look/0.out": b"1\n", "look/0.status": b""}])
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"look/0.out": b"1\n"},
+        *({"look/0.out": b"1\n", "look/status": status} for status in (b"", b"1 0\n", b"0", b"0 \n", b"0 x\n")),
+        {"look/status": b"0 0\n"},
+    ],
+)
 def test_a_command_without_a_status_is_named(files: dict[str, bytes]) -> None:
     answer = base64.b64encode(gzip.compress(archive(files))).decode()
     assert refused(answer) == "the host's answer lacks the result of 'a'"
