@@ -1,5 +1,7 @@
 """What leaves a finding before anybody sees it, and what stays readable."""
 
+import time
+
 import pytest
 
 from bulkhead.drift.secrets import WITHHELD, is_secret, redacted, without_secrets
@@ -56,3 +58,25 @@ def test_names_of_other_things(name: str) -> None:
 def test_a_value_is_kept_but_for_what_lies_under_a_secret_name() -> None:
     value = {"a": [{"token": {"deep": SECRET}, "b": 1}], "url": f"http://x:{SECRET}@y"}
     assert without_secrets(value) == {"a": [{"token": WITHHELD, "b": 1}], "url": f"http://{WITHHELD}@y"}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "a",
+        "secret",
+        "api.key-",
+        "password ",
+        "token=",
+        "bearer ",
+        "basic a",
+        "x://a",
+        "-----BEGIN A PRIVATE KEY-----",
+        "'",
+    ],
+)
+def test_no_text_takes_long(part: str) -> None:
+    """What a host says may be made to keep the controller busy."""
+    started = time.process_time()
+    redacted("://" + part * (200_000 // len(part)))
+    assert time.process_time() - started < 2
