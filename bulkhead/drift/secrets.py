@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from bulkhead.drift.finding import Finding
@@ -34,11 +35,22 @@ def is_secret(name: str) -> bool:
 
 def redacted(text: str) -> str:
     """`text` without values whose names say that they are secret, credentials in addresses, and private keys."""
+    return _redacted_once(text) if len(text) <= _SHORT else _redacted(text)
+
+
+_SHORT = 300
+"""What a text may have to be remembered: how a difference is mended is the same text on every host of a fleet."""
+
+
+def _redacted(text: str) -> str:
     if not _ANY.search(text):
         return text
     for pattern, instead in _PATTERNS:
         text = pattern.sub(instead, text)
     return text
+
+
+_redacted_once = lru_cache(maxsize=4096)(_redacted)
 
 
 def without_secrets(value: Any) -> Any:
