@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from bulkhead.errors import BulkheadError
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-COMMAND_TIMEOUT = 20
+COMMAND_TIMEOUT = 60
 """Seconds after which one command of a look is given up."""
 
 TIMED_OUT = 124
