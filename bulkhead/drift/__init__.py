@@ -1,7 +1,8 @@
 """Drift: what on the hosts differs from what the inventory describes.
 
-`finding` is one difference, `report` all of one run over a fleet. `fleet` looks at many hosts side by
-side, `check` makes a report of that, `formats` are what it becomes for whom, and `output` is where it goes.
+`finding` is one difference, `report` all of one run over a fleet, `history` those of several runs. `fleet` looks at
+many hosts side by side, `check` makes a report of that, `formats` are what it becomes for whom, and `output` is where
+it goes.
 """
 
 PARALLEL = 32
