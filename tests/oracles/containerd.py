@@ -20,6 +20,13 @@ MODULES = ("2.2", "2.3")
 NAMES = (*DEBIAN, *MODULES)
 """The oracles, oldest containerd first: Debian releases, and Go modules pinned beside this file."""
 
+SOURCE = fetch.Source(
+    "containerd",
+    "github.com/containerd/containerd/v2",
+    "cmd/containerd",
+    version_symbol="github.com/containerd/containerd/v2/version.Version",
+)
+
 ETC = Path("/etc/containerd")
 SECONDS = 60
 
@@ -107,7 +114,7 @@ def named(name: str) -> Containerd | None:
     if name in DEBIAN:
         binary = fetch.from_debian(name, "containerd", "containerd")
     else:
-        built = fetch.from_module(Path(__file__).with_name(f"containerd_module_{name.replace('.', '_')}"))
+        built = fetch.from_module(Path(__file__).with_name(f"containerd_module_{name.replace('.', '_')}"), SOURCE)
         if built is None:
             return None
         binary = built

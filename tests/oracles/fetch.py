@@ -49,9 +49,6 @@ APT_HINT = (
     "debian-archive-keyring up to date: its updates carry the keys of the releases after it."
 )
 
-GO_PACKAGE = "github.com/containerd/containerd/v2/cmd/containerd"
-GO_VERSION_SYMBOL = "github.com/containerd/containerd/v2/version.Version"
-GO_REQUIREMENT = re.compile(r"github\.com/containerd/containerd/v2 (v\d+\.\d+\.\d+\S*)")
 GO_ENVIRONMENT = {"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": ""}
 
 
@@ -61,6 +58,19 @@ class Binary:
 
     path: Path
     version: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A program that a Go module has: its name, its package below `module`, and how to build it."""
+
+    program: str
+    module: str
+    package: str
+    version_symbol: str = ""
+    """The variable that the linker gives the version, where there is one."""
+
+    tags: str = ""
 
 
 def from_debian(suite: str, package: str, program: str) -> Binary:
@@ -78,34 +88,43 @@ def from_debian(suite: str, package: str, program: str) -> Binary:
             version, unpacked = _unpack(suite, package, Path(private))
             # Debian 12's packages still hold /bin and /sbin apart.
             folders = (unpacked / "usr", unpacked)
-            found = [path for folder in folders for path in sorted(folder.glob(f"*bin/{program}")) if path.is_file()]
+            # Network plugins are programs, too.
+            patterns = (f"*bin/{program}", f"lib/cni/{program}")
+            found = [
+                path
+                for folder in folders
+                for pattern in patterns
+                for path in sorted(folder.glob(pattern))
+                if path.is_file()
+            ]
             if not found:
                 raise BulkheadError(f"{package} {version} of Debian {suite} has no program {program}")
             return _keep(found[0], folder / version / program)
 
 
-def from_module(module: Path) -> Binary | None:
-    """containerd built from the Go module whose go.mod and go.sum lie in `module`; None without a Go that can.
+def from_module(module: Path, source: Source) -> Binary | None:
+    """A program built from the Go module whose go.mod and go.sum lie in `module`; None without a Go that can.
 
-    Raises BulkheadError when the module pins nothing, or the build fails.
+    Raises BulkheadError when the module doesn't pin the program's, or the build fails.
     """
     requirements = (module / "go.mod").read_text()
-    match = GO_REQUIREMENT.search(requirements)
+    match = re.search(rf"{re.escape(source.module)} (v\d+\.\d+\.\d+\S*)", requirements)
     if match is None:
-        raise BulkheadError(f"{module / 'go.mod'} requires no containerd", hint="Restore the file.")
-    recipe = hashlib.sha256((requirements + (module / "go.sum").read_text()).encode()).hexdigest()[:12]
-    target = _oracles() / "go" / recipe / match[1] / "containerd"
+        raise BulkheadError(f"{module / 'go.mod'} does not require {source.module}", hint="Restore the file.")
+    recipe = hashlib.sha256((requirements + (module / "go.sum").read_text() + source.tags).encode()).hexdigest()[:12]
+    target = _oracles() / "go" / recipe / match[1] / source.program
     if target.exists():
         return Binary(target, match[1])
     if not _go_can(module):
         return None
+    version = f" -X {source.version_symbol}={match[1]}" if source.version_symbol else ""
     with _locked():
         if not target.exists():
             with files.replacing(target) as partial:
                 run(
                     [
-                        *("go", "build", "-mod=readonly", "-trimpath", "-o", partial),
-                        *("-ldflags", f"-s -w -X {GO_VERSION_SYMBOL}={match[1]}", GO_PACKAGE),
+                        *("go", "build", "-mod=readonly", "-trimpath", "-tags", source.tags, "-o", partial),
+                        *("-ldflags", f"-s -w{version}", f"{source.module}/{source.package}"),
                     ],
                     log=_log(),
                     cwd=module,
