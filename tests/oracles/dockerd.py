@@ -16,6 +16,16 @@ from tests.oracles import fetch
 NAMES = ("bookworm", "trixie", "forky")
 """The Debian releases whose dockerd there is, oldest first."""
 
+NEWEST = "29"
+"""Docker 29, which no Debian release has: built from the Go module pinned beside this file, where there is a Go."""
+
+SOURCE = fetch.Source(
+    "dockerd",
+    "github.com/moby/moby/v2",
+    "cmd/dockerd",
+    tags="exclude_graphdriver_btrfs exclude_graphdriver_zfs no_btrfs no_zfs",
+)
+
 VALIDATES_SINCE = (23, 0)
 SECONDS = 60
 
@@ -59,6 +69,12 @@ def named(name: str) -> Dockerd:
     return Dockerd(name, (int(major), int(minor)), binary.path)
 
 
+def newest() -> Dockerd | None:
+    """Docker 29; None when there is no Go to build it with. Raises BulkheadError when it can't be built."""
+    built = fetch.from_module(Path(__file__).with_name(f"dockerd_module_{NEWEST}"), SOURCE)
+    return Dockerd(NEWEST, (int(NEWEST), 0), built.path) if built else None
+
+
 def all_dockerds() -> list[Dockerd]:
-    """All of them. Raises BulkheadError as `named` does."""
+    """Debian's. Raises BulkheadError as `named` does."""
     return [named(name) for name in NAMES]

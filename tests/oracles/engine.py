@@ -19,21 +19,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.oracles import fetch
+from tests.oracles import dockerd, fetch
 
 IMAGE = "bulkhead.invalid/machine:1"
 BINDS = ("/usr:/usr:ro", "/usr/lib:/lib:ro", "/usr/lib64:/lib64:ro")
 SECONDS = 60
 
-# Its own /run, as iptables' lock and the network namespaces of containers lie there, and its own name servers. The
-# namespace is entered by nsenter, which leaves /sys as it is: dockerd looks for cgroups there.
-START = """
+# Its own /run, as iptables' lock and the network namespaces of containers lie there, and its own name servers. It lasts
+# as long as the input, so that a dockerd that is restarted finds its containers.
+HOLD = """
 set -e
 mount --make-rprivate /
 mount -t tmpfs none /run
 mount --bind resolv.conf "$(readlink -f /etc/resolv.conf)"
-exec dockerd --config-file daemon.json --data-root "$PWD/data" --exec-root "$PWD/exec" --pidfile "$PWD/pid" \\
-    --host "unix://$PWD/docker.sock"
+echo held
+exec cat
 """
 
 
@@ -52,10 +52,59 @@ class Connection(http.client.HTTPConnection):
 
 
 class Engine:
-    """A running dockerd, by its API (Docker Engine API 1.41)."""
+    """A dockerd, by its API (Docker Engine API 1.41). Everything of its lies in `directory`."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, namespace: str) -> None:
+        self._directory, self._namespace = directory, namespace
+        self._log = directory / "log"
+
+    def __enter__(self) -> Engine:
+        self._holder = subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c", HOLD],
+            cwd=self._directory,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self._holder.stdout is not None
+        assert self._holder.stdout.readline() == b"held\n"
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._holder.communicate(timeout=SECONDS)
+
+    def start(self) -> None:
+        """Start the daemon, and wait until it answers; AssertionError with its words when it does not."""
+        # By nsenter, which leaves /sys as it is: dockerd looks for cgroups there.
+        where = [f"--mount=/proc/{self._holder.pid}/ns/mnt", f"--net={self._namespace}"]
+        places = {"config-file": "daemon.json", "data-root": "data", "exec-root": "exec", "pidfile": "pid"}
+        what = [f"--{option}={self._directory / name}" for option, name in places.items()]
+        with self._log.open("ab") as output:
+            self._daemon = subprocess.Popen(
+                ["nsenter", *where, "dockerd", *what, f"--host=unix://{self._directory}/docker.sock"],
+                env={**os.environ, "PATH": f"{self._directory / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin"},
+                stdout=output,
+                stderr=output,
+            )
+        end = time.monotonic() + SECONDS
+        while True:
+            try:
+                self.call("GET", "/_ping")
+                return
+            except OSError:
+                alive = self._daemon.poll() is None and time.monotonic() < end
+                assert alive, self._log.read_text(errors="replace")[-2000:]
+                time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Stop the daemon; its containers as well, unless `live-restore` keeps them."""
+        self._daemon.terminate()
+        self._daemon.wait(SECONDS)
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """What the daemon answers; AssertionError with its words when it refuses. `body` is JSON, or bytes of a tar."""
@@ -73,10 +122,13 @@ class Engine:
         assert answer.status < 300, f"{method} {path}: {text.decode(errors='replace')}"
         return json.loads(text) if text.startswith((b"{", b"[")) else text
 
-    def container(self, name: str, network: str) -> int:
-        """Start a container that does nothing; its process id."""
-        host = {"NetworkMode": network, "Binds": list(BINDS)}
-        body = {"Image": IMAGE, "Cmd": ["/usr/bin/sleep", "100000"], "HostConfig": host}
+    def container(self, name: str, network: str, published: Mapping[int, int] | None = None) -> int:
+        """Start a container that does nothing; its process id. `published`: the host's TCP port → the container's."""
+        ports = {f"{inside}/tcp": [{"HostPort": str(outside)}] for outside, inside in (published or {}).items()}
+        host = {"NetworkMode": network, "Binds": list(BINDS), "PortBindings": ports}
+        exposed: dict[str, object] = {port: {} for port in ports}
+        command = ["/usr/bin/sleep", "100000"]
+        body = {"Image": IMAGE, "Cmd": command, "HostConfig": host, "ExposedPorts": exposed}
         made = self.call("POST", f"/containers/create?name={name}", body)["Id"]
         self.call("POST", f"/containers/{made}/start")
         return int(self.call("GET", f"/containers/{made}/json")["State"]["Pid"])
@@ -95,7 +147,7 @@ class Engine:
 
 @contextmanager
 def running(suite: str, namespace: str, resolv_conf: str, options: Mapping[str, Any]) -> Iterator[Engine]:
-    """The Docker of the Debian release `suite` in a network namespace, gone afterwards with its containers.
+    """The Docker of the Debian release `suite`, or `dockerd.NEWEST`, in a network namespace, gone with its containers.
 
     `resolv_conf` are the host's name servers, `options` its daemon.json. Raises BulkheadError when the binaries can't
     be fetched, AssertionError with the daemon's words when it does not start.
@@ -103,47 +155,28 @@ def running(suite: str, namespace: str, resolv_conf: str, options: Mapping[str, 
     with tempfile.TemporaryDirectory(prefix="bulkhead-docker-", dir="/var/tmp") as private:
         directory = Path(private)
         (directory / "bin").mkdir()
+        daemon = dockerd.newest() if suite == dockerd.NEWEST else dockerd.named(suite)
+        assert daemon is not None, "no Go here that can build it"
+        (directory / "bin" / "dockerd").symlink_to(daemon.path)
+        beside = dockerd.NAMES[-1] if suite == dockerd.NEWEST else suite
         for release, package, program in (
-            (suite, "docker.io", "dockerd"),
-            (suite, "containerd", "containerd"),
-            (suite, "containerd", "containerd-shim-runc-v2"),
+            (beside, "containerd", "containerd"),
+            (beside, "containerd", "containerd-shim-runc-v2"),
             # The oldest, which needs no newer C library than any machine has.
             ("bookworm", "runc", "runc"),
         ):
             (directory / "bin" / program).symlink_to(fetch.from_debian(release, package, program).path)
         (directory / "resolv.conf").write_text(resolv_conf)
         # No docker-proxy is there to be started, and a plain copy of the image needs no file system of its own.
-        (directory / "daemon.json").write_text(
-            json.dumps({"userland-proxy": False, "storage-driver": "vfs", **options})
-        )
-        log = directory / "log"
-        with log.open("wb") as output:
-            daemon = subprocess.Popen(
-                ["nsenter", f"--net={namespace}", "unshare", "--mount", "sh", "-c", START],
-                cwd=directory,
-                env={**os.environ, "PATH": f"{directory / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin"},
-                stdout=output,
-                stderr=output,
-            )
-        engine = Engine(directory)
-        try:
-            _wait(engine, daemon, log)
+        settings: dict[str, Any] = {"userland-proxy": False, "storage-driver": "vfs"}
+        if suite == dockerd.NEWEST:
+            # That runc has no time namespaces yet.
+            settings["features"] = {"time-namespaces": False}
+        (directory / "daemon.json").write_text(json.dumps({**settings, **options}))
+        with Engine(directory, namespace) as engine:
             engine.image()
-            yield engine
-            for one in engine.call("GET", "/containers/json?all=1"):
-                engine.call("DELETE", f"/containers/{one['Id']}?force=1")
-        finally:
-            daemon.terminate()
-            daemon.wait(SECONDS)
-
-
-def _wait(engine: Engine, daemon: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + SECONDS
-    while True:
-        try:
-            engine.call("GET", "/_ping")
-            return
-        except OSError:
-            alive = daemon.poll() is None and time.monotonic() < end
-            assert alive, log.read_text(errors="replace")[-2000:]
-            time.sleep(0.1)
+            try:
+                yield engine
+            finally:
+                for one in engine.call("GET", "/containers/json?all=1"):
+                    engine.call("DELETE", f"/containers/{one['Id']}?force=1")
