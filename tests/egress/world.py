@@ -7,13 +7,14 @@ All that an agent might look for stands in `world`: metadata servers, resolvers,
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 PROBER = Path(__file__).with_name("prober.py")
 
@@ -45,6 +46,9 @@ AGENTS = {"alpha": 1, "beta": 2}
 UNLISTED = "other"
 NAMES = ("host", "world", "alpha", "twin", "beta", UNLISTED)
 """`twin` is a second container of alpha, `other` one on a bridge that the policy doesn't know."""
+
+
+WORLDS = itertools.count()
 
 
 class Place:
@@ -86,17 +90,49 @@ class Place:
         self._output.close()
 
 
+ECS = """\
+table inet ecs {
+ chain pre {
+  type nat hook prerouting priority dstnat;
+  ip daddr 169.254.170.2 tcp dport 80 dnat ip to 203.0.113.10:443
+ }
+}
+"""
+"""On ECS, a metadata address that leads elsewhere."""
+
+ENGINE = """\
+table inet engine {
+ chain pre {
+  type nat hook prerouting priority dstnat;
+  ip daddr 192.0.2.2 tcp dport 8080 dnat ip to 172.30.2.2:8080
+  ip6 daddr 2001:db8::2 tcp dport 8080 dnat ip6 to [fd42:2::2]:8080
+ }
+ chain post {
+  type nat hook postrouting priority srcnat
+  oifname "wan0" masquerade
+ }
+}
+"""
+"""What an engine makes: masquerading, and a published port."""
+
+
 class World:
-    """The namespaces, by short names, and a prober in each."""
+    """The namespaces, by short names, and a prober in each. The agents' networks are made by hand here."""
+
+    made: Sequence[str] = NAMES
+    """The namespaces that are not an engine's."""
+
+    held: Sequence[int] = ()
+    """TCP ports of the host that an engine listens on."""
 
     def __init__(self, names: Mapping[str, Sequence[str]] | None = None) -> None:
         self._names = names or {}
-        self._prefix = f"bulkhead-{os.getpid()}-"
+        self._prefix = f"bulkhead-{os.getpid()}-{next(WORLDS)}-"
         self.places: dict[str, Place] = {}
 
-    def __enter__(self) -> World:
+    def __enter__(self) -> Self:
         try:
-            for name in NAMES:
+            for name in self.made:
                 run("ip", "netns", "add", self._prefix + name)
                 self.sh(
                     name,
@@ -109,7 +145,8 @@ class World:
             }
             for name, place in self.places.items():
                 names = self._names if name in ("world", "host") else {}
-                assert place.ask(op="listen", tcp=TCP, udp=UDP, bare=BARE, names=names) == "listening"
+                tcp = [port for port in TCP if name != "host" or port not in self.held]
+                assert place.ask(op="listen", tcp=tcp, udp=UDP, bare=BARE, names=names) == "listening"
         except BaseException:
             self.__exit__()
             raise
@@ -153,32 +190,31 @@ class World:
             "ip route add default via 192.0.2.1; ip -6 route add default via 2001:db8::1;"
             # The pod identity agent of EKS listens on an address of the host itself.
             "ip address add 169.254.170.23/32 dev lo; ip address add fd00:ec2::23/128 dev lo nodad;"
-            "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1"
-            " net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.wan0.rp_filter=0",
+            "sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.wan0.rp_filter=0",
         )
+        self.load(ECS)
+        self._agents()
+        # By Docker, a bridge has the first of these; a host on Scaleway or OpenStack may have the other.
+        for address in ("fe80::1", "fe80::a9fe:a9fe"):
+            self.sh("host", f"ip address replace {address}/64 dev bh-alpha nodad")
+
+    def _agents(self) -> None:
+        """What an engine does: the host routes, and has the agents' bridges with the agents on them."""
+        self.sh("host", "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
         for name, number in AGENTS.items():
             self._bridge(f"bh-{name}", f"172.30.{number}", f"fd42:{number}:")
             self._attach(name, f"bh-{name}", f"172.30.{number}", f"fd42:{number}:", 2)
         self._attach("twin", "bh-alpha", "172.30.1", "fd42:1:", 3)
         self._bridge("br-other", "172.17.0", "fd42:17:")
         self._attach(UNLISTED, "br-other", "172.17.0", "fd42:17:", 2)
-        self.sh("host", "ip address add fe80::a9fe:a9fe/64 dev bh-alpha nodad")
-        # What Docker makes: masquerading, a published port, and, on ECS, a metadata address that leads elsewhere.
-        self.load(
-            "table inet engine {\n"
-            " chain pre { type nat hook prerouting priority dstnat;\n"
-            "  ip daddr 192.0.2.2 tcp dport 8080 dnat ip to 172.30.2.2:8080\n"
-            "  ip6 daddr 2001:db8::2 tcp dport 8080 dnat ip6 to [fd42:2::2]:8080\n"
-            "  ip daddr 169.254.170.2 tcp dport 80 dnat ip to 203.0.113.10:443\n }\n"
-            ' chain post { type nat hook postrouting priority srcnat; oifname "wan0" masquerade; }\n}\n'
-        )
+        self.load(ENGINE)
 
     def _bridge(self, name: str, network4: str, network6: str) -> None:
         self.sh(
             "host",
             f"ip link add {name} type bridge; sysctl -qw net.ipv4.conf.{name}.rp_filter=0;"
             f"ip address add {network4}.1/24 dev {name}; ip address add {network6}:1/64 dev {name} nodad;"
-            f"ip address add fe80::1/64 dev {name} nodad; ip link set {name} up",
+            f"ip link set {name} up",
         )
 
     def _attach(self, name: str, bridge: str, network4: str, network6: str, number: int) -> None:
