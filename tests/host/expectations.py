@@ -19,7 +19,6 @@ FLAGS = {
     "allow-suid": "false",
     "character-device-policy": "emulated-only",
     "allow-flag-override": "false",
-    "oci-seccomp": "true",
     "overlay2": "root:self",
     "host-settings": "enforce",
 }

@@ -11,6 +11,8 @@ import pytest
 
 from tests.lab.machine import TIMEOUT, Machine, Runs
 
+pytestmark = pytest.mark.long
+
 IMAGE = "bulkhead.invalid/test:1"
 RUN = "docker run --detach --name tamper"
 SLEEP = f"{IMAGE} sleep 1000000"

@@ -132,7 +132,10 @@ NOT_SENT_BY_RUNSC = ("icmp", "raw", "frame", "bare")
 """What a sandbox can't send at all: its stack gives out no raw and no packet sockets (runsc, net-raw=false)."""
 
 
-@pytest.mark.parametrize(("places", "not_sent", "many"), [("world", (), 220), ("sandboxes", NOT_SENT_BY_RUNSC, 160)])
+@pytest.mark.parametrize(
+    ("places", "not_sent", "many"),
+    [("world", (), 220), pytest.param("sandboxes", NOT_SENT_BY_RUNSC, 160, marks=pytest.mark.long)],
+)
 def test_flows_of_real_containers(
     request: pytest.FixtureRequest, places: str, not_sent: tuple[str, ...], many: int
 ) -> None:
@@ -155,6 +158,7 @@ def test_flows_of_real_containers(
     assert len(proving) >= many
 
 
+@pytest.mark.long
 def test_no_sandbox_reaches_docker_s_name_server(sandboxes: GuestWorld) -> None:
     """It listens in the container's network namespace, where a sandbox's own stack is not: nothing to be set there."""
     key = sandboxes.machine.sh("docker inspect --format '{{.NetworkSettings.SandboxKey}}' alpha")

@@ -30,7 +30,7 @@ def test_untrusted_tenants_get_the_defaults() -> None:
         "host-uds": "none",
         "net-raw": "false",
         "network": "sandbox",
-        "oci-seccomp": "true",
+        "oci-seccomp": "false",
         "overlay2": "root:self",
     }
 
@@ -43,7 +43,7 @@ def test_an_older_runsc_gets_the_defaults_that_it_knows(release: str) -> None:
         "host-uds": "none",
         "net-raw": "false",
         "network": "sandbox",
-        "oci-seccomp": "true",
+        "oci-seccomp": "false",
     }
 
 
@@ -61,7 +61,7 @@ def test_the_defaults_are_sorted_and_changed_by_what_is_chosen() -> None:
         "--host-uds=none",
         "--net-raw=false",
         "--network=none",
-        "--oci-seccomp=true",
+        "--oci-seccomp=false",
         "--platform=systrap",
     ]
 

@@ -296,7 +296,7 @@ def test_the_sandbox_is_started_as_the_engines_will(host: Host, tmp_path: Path) 
     assert host.install(host.publish(runsc=runsc(run=run), shim=elf("exit 0"))) == (0, "")
     arguments = (tmp_path / "arguments").read_text().splitlines()
     assert arguments[0] == "--root"
-    assert {"--network=sandbox", "--host-uds=none", "--oci-seccomp=true", "run", "--bundle"} <= set(arguments)
+    assert {"--network=sandbox", "--host-uds=none", "--oci-seccomp=false", "run", "--bundle"} <= set(arguments)
     assert "--sidecar-usage-policy=STRICT" not in arguments
 
 

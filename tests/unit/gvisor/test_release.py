@@ -162,7 +162,7 @@ def test_a_package_that_is_not_there_is_installed() -> None:
     assert (decided.title, decided.lines) == ("runsc of the distribution", ("+ package runsc",))
     assert decided.script is not None
     assert sh(f"sh -n <<'EOF_OF_TEST'\n{decided.script}\nEOF_OF_TEST\n").stderr == ""
-    assert "--oci-seccomp=true" in decided.script
+    assert "--oci-seccomp=false" in decided.script
     assert "--allow-suid" not in decided.script
 
 

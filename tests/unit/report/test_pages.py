@@ -12,6 +12,8 @@ from tests.oracles.chromium import Browser
 from tests.unit.helpers import website
 from tests.unit.report.cases import EVIL, FORWARD, MODE, fleet_reports, host, pages, report
 
+pytestmark = pytest.mark.long
+
 LIBRARY = Path(__file__).with_name("page.js").read_text()
 TELEPHONE, SCREEN, PAPER = 360, 1280, 794  # CSS pixels; A4 is 794 wide
 
