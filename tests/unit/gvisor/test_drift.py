@@ -47,7 +47,7 @@ SANDBOX = (
     "program\t1:10\nprogram\t1:11\nsandbox\tabc\town\t1:11\n"
     "flag\tnetwork=sandbox\nflag\thost-uds=none\nflag\thost-fifo=none\nflag\tnet-raw=false\n"
     "flag\tallow-packet-socket-write=false\nflag\tallow-suid=false\nflag\tcharacter-device-policy=emulated-only\n"
-    "flag\tallow-flag-override=false\nflag\toci-seccomp=true\nflag\toverlay2=root:self\nflag\thost-settings=enforce\n"
+    "flag\tallow-flag-override=false\nflag\toci-seccomp=false\nflag\toverlay2=root:self\nflag\thost-settings=enforce\n"
     "flag\tplatform=systrap\nflag\troot=/run/docker/runtime-runc/moby\nflag\tlog=/run/log.json\n"
     "flag\tlog-format=json\nflag\tsystemd-cgroup=true\nflag\tpanic-log-fd=4\n"
 )
@@ -144,8 +144,8 @@ TAMPERS: dict[str, tuple[Look, list[tuple[str, str, str, str]]]] = {
         [("sandbox abc: --net-raw", "false", "true", "critical")],
     ),
     "a sandbox without a flag": (
-        clean(sandboxes=edited(SANDBOX, "flag\toci-seccomp=true\n", "")),
-        [("sandbox abc: --oci-seccomp", "true", "", "critical")],
+        clean(sandboxes=edited(SANDBOX, "flag\toci-seccomp=false\n", "")),
+        [("sandbox abc: --oci-seccomp", "false", "", "critical")],
     ),
     "a sandbox with a dangerous flag besides": (
         clean(sandboxes=SANDBOX + "flag\tstrace=true\n"),
