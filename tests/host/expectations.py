@@ -19,6 +19,7 @@ FLAGS = {
     "allow-suid": "false",
     "character-device-policy": "emulated-only",
     "allow-flag-override": "false",
+    "oci-seccomp": "false",
     "overlay2": "root:self",
     "host-settings": "enforce",
 }
