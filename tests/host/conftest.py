@@ -19,6 +19,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--described", help="hosts with their groups and data, as JSON")
 
 
+@pytest.fixture(scope="session")
+def unreachable() -> dict[str, str]:
+    """Host → why it can't be reached; empty for one that answered."""
+    return {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def reachable(host: Host, unreachable: dict[str, str]) -> None:
+    """Try a host that can't be reached once, not for each check: sshd shuts out a source that fails too often.
+
+    That is sshd_config(5), PerSourcePenalties, which would hit whoever connects from here next.
+    """
+    name = host.backend.hostname
+    if name not in unreachable:
+        try:
+            host.run("true")
+            unreachable[name] = ""
+        except RuntimeError as error:
+            unreachable[name] = str(error)
+    if unreachable[name]:
+        pytest.fail(unreachable[name], pytrace=False)
+
+
 @pytest.fixture(scope="module")
 def described(host: Host, pytestconfig: pytest.Config) -> InventoryHost:
     """What the inventory says of the host that is being checked."""
