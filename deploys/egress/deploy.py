@@ -107,8 +107,7 @@ def deploy(host: InventoryHost, look: Look) -> None:
 def _off(reason: str, there: facts.FoundEgress) -> None:
     """Take away what an earlier policy left."""
     warn(f"no egress policy, agents reach what the network lets them: {reason}")
-    left = [what for what, found in ((BOOT_FILE, there.boot), (facts.UNIT_FILE, there.unit)) if found]
-    left += [TABLE] if there.live else []
+    left = facts.left_by_a_policy(there)
     announce([f"- {what}" for what in left])
     script = render(
         "egress/off.sh.j2",

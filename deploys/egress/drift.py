@@ -13,7 +13,7 @@ from bulkhead.errors import BulkheadError
 from bulkhead.inventory import InventoryHost
 from bulkhead.look import Command, Look, Need
 from bulkhead.put import Write
-from deploys.egress import facts, networks, omissions, others, proxy
+from deploys.egress import facts, networks, omissions, others, proxy, settings
 from deploys.egress.facts import FoundEgress
 from deploys.egress.live import differences
 from deploys.egress.ruleset import TABLE
@@ -35,6 +35,10 @@ def drift(host: InventoryHost, look: Look) -> list[Finding]:
     compared = Comparison(NAME, host)
     there = facts.found(look)
     found = units.read(NAME, look)
+    if settings.of(host).off:
+        for what in facts.left_by_a_policy(there):
+            compared.add(what, actual="is there, though the host is to have no policy", severity="warning")
+        return compared.findings
     _policy(compared, host, look, there)
     compared.own_file(facts.unit_file(there))
     compared.unit(found, facts.UNIT, enabled=True, mend=compared.deploy)

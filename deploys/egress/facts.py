@@ -136,6 +136,12 @@ def unit_file(there: FoundEgress) -> Write:
     return Write(UNIT_FILE, unit(), there.unit)
 
 
+def left_by_a_policy(there: FoundEgress) -> list[str]:
+    """What a host has of an egress policy that is not wanted any more."""
+    files = [path for path, found in ((BOOT_FILE, there.boot), (UNIT_FILE, there.unit)) if found]
+    return files + ([f"nft table {TABLE}"] if there.live else [])
+
+
 def docker_networks(look: Look) -> list[dict[str, Any]]:
     """All networks that Docker has, as it lists them.
 
