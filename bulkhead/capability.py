@@ -41,7 +41,8 @@ class Capability:
     for what is wrong among hosts of which each is right. `files` is path → content of what it writes on a host that has
     no such file yet, as far as the inventory alone decides that. `watches` is what a look must bring besides `needs`
     for `drift`, which says from such a look what on the host is not as described; it is pure, and raises BulkheadError
-    where the look does not tell.
+    where the look does not tell. `upstream` asks the world outside, once for all hosts, and says by their names what
+    has changed there; it gets what it found on them in the check before, for when nobody answers.
     """
 
     name: str
@@ -54,6 +55,9 @@ class Capability:
     runtimes: Callable[[InventoryHost, Look | None], Sequence[Runtime]] = lambda host, look: ()  # noqa: ARG005
     watches: Callable[[InventoryHost], Sequence[Need]] = lambda host: ()  # noqa: ARG005
     drift: Callable[[InventoryHost, Look], Sequence[Finding]] = lambda host, look: ()  # noqa: ARG005
+    upstream: Callable[[Sequence[InventoryHost], Sequence[Finding]], Mapping[str, Sequence[Finding]]] = (
+        lambda hosts, before: {}  # noqa: ARG005
+    )
 
     def applies(self, host: InventoryHost) -> bool:
         """Whether `host` gets this capability: by its group, and by its settings where these can leave it out."""
@@ -161,6 +165,20 @@ def findings_of(host: InventoryHost, look: Look) -> list[Finding]:
             # Its message may hold what the host said.
             findings.append(_incomparable(capability, f"the host's answer can't be read ({type(error).__name__})", ""))
     return accepted.unaccepted(host, [safe(finding) for finding in findings])
+
+
+def upstream_of(hosts: Sequence[InventoryHost], before: Sequence[Finding]) -> dict[str, list[Finding]]:
+    """Host → what has changed in the world outside since it was described, but for what the inventory accepts.
+
+    `before` are the findings of the check before, on all hosts.
+    """
+    found: dict[str, list[Finding]] = {host.name: [] for host in hosts}
+    for capability in discover():
+        known = [finding for finding in before if finding.upstream and finding.capability == capability.name]
+        applying = [host for host in hosts if capability.applies(host)]
+        for name, findings in capability.upstream(applying, known).items():
+            found[name] += findings
+    return {host.name: accepted.unaccepted(host, found[host.name]) for host in hosts}
 
 
 def _incomparable(capability: Capability, why: str, hint: str) -> Finding:

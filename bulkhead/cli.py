@@ -113,6 +113,7 @@ def verify(inventory: str, limit: tuple[str, ...], only: tuple[str, ...], format
     show_default=True,
     help="Seconds that each host may take.",
 )
+@click.option("--upstream/--no-upstream", default=True, help="Whether to ask for newer releases than the pinned ones.")
 def drift(
     inventory: str,
     limit: tuple[str, ...],
@@ -121,6 +122,7 @@ def drift(
     since: Path | None,
     parallel: int,
     timeout: float,
+    upstream: bool,
 ) -> None:
     """Compare the hosts of INVENTORY with what it describes. Nothing is changed on them.
 
@@ -138,7 +140,8 @@ def drift(
     from bulkhead.drift.check import check
 
     with output.reserved(outputs):
-        report = check(inventory, limit, output.before(since, outputs), parallel=parallel, seconds=timeout)
+        earlier = output.before(since, outputs)
+        report = check(inventory, limit, earlier, parallel=parallel, seconds=timeout, upstream=upstream)
         for path, name in written.items():
             output.write(path, FORMATS[name](report))
     if not outputs and formats == ("text",):

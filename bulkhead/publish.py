@@ -104,7 +104,7 @@ def _agrees(
     return False
 
 
-def latest(url: str = LATEST) -> str | None:
+def latest(url: str) -> str | None:
     """The newest release, by the address to which `url` leads; None where that can't be reached or is no release's."""
     try:
         with urllib.request.urlopen(url, timeout=SHORT_TIMEOUT) as answer:

@@ -6,7 +6,7 @@ from bulkhead.capability import Capability, register
 from bulkhead.hosts import announce, converges, run
 from bulkhead.inventory import GVISOR_HOSTS, InventoryHost, allow_running
 from bulkhead.look import Look
-from deploys.gvisor import drift, facts, release, removal, runtime, settings
+from deploys.gvisor import drift, facts, release, removal, runtime, settings, upstream
 
 CAPABILITY = register(
     Capability(
@@ -17,6 +17,7 @@ CAPABILITY = register(
         runtimes=runtime.runtimes,
         watches=drift.watches,
         drift=drift.drift,
+        upstream=upstream.upstream,
     )
 )
 

@@ -187,3 +187,15 @@ def broken_off(page: bytes, length: int) -> Callable[[BaseHTTPRequestHandler], N
         handler.close_connection = True
 
     return answer
+
+
+def leading_to(place: str) -> Callable[[BaseHTTPRequestHandler], None]:
+    """A page of a Site that leads to another one."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", place)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    return answer

@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from bulkhead import publish
 from bulkhead.errors import BulkheadError
 from bulkhead.publish import add, digests, fetch, latest, published
-from tests.unit.helpers import Site, broken_off, website
+from tests.unit.helpers import Site, broken_off, leading_to, website
 
 RUNSC_X86 = "a1" * 64
 SHIM_X86 = "b2" * 64
@@ -245,16 +245,6 @@ def test_a_release_that_changed_since_it_was_pinned() -> None:
 
 
 # The newest release
-
-
-def leading_to(place: str) -> Callable[[BaseHTTPRequestHandler], None]:
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(302)
-        handler.send_header("Location", place)
-        handler.send_header("Content-Length", "0")
-        handler.end_headers()
-
-    return answer
 
 
 @pytest.mark.parametrize(

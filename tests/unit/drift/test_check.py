@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from bulkhead import publish
 from bulkhead.cli import main
 from bulkhead.drift import check
 from bulkhead.drift.finding import Finding
@@ -24,13 +25,15 @@ from bulkhead.inventory import InventoryHost
 from bulkhead.inventory_file import ROOT
 from bulkhead.look import Command, Look
 from tests.oracles.sshd import Sshd, needs_namespaces, sshd
+from tests.unit.helpers import leading_to, website
 
 FORWARD = Finding("hardening", "sysctl net.ipv4.ip_forward", "1", "0", "critical", "Run the deploy.")
 RELEASE = Finding("gvisor", "release", "20260817.0", "20261101.0", "info", "Pin it, then run the deploy.")
 
 
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, ["drift", *map(str, arguments)])
+def run(*arguments: str | Path, upstream: bool = False) -> Result:
+    asking = [] if upstream else ["--no-upstream"]
+    return CliRunner().invoke(main, ["drift", *asking, *map(str, arguments)])
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +149,37 @@ def test_several_files_of_one_look(two: Path, found: dict[str, list[Finding]], t
     assert left == {"a", "link.txt", "real.txt", ".a.lock", ".real.txt.lock"}
 
 
+@needs_namespaces
+def test_a_newer_release_than_the_pinned_one(
+    two: Path, found: dict[str, list[Finding]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told and is no drift; while the site can't be reached, what is known of it stays."""
+    state = tmp_path / "state.json"
+    again = (two, "--format", "json", "--output", state, "--since", state)
+
+    def known() -> list[list[tuple[str, str, str]]]:
+        return [
+            [(seen.finding.subject, seen.finding.actual, seen.finding.expected) for seen in host.findings]
+            for host in read(state).hosts
+        ]
+
+    with website() as site:
+        monkeypatch.setattr(publish, "LATEST", f"{site.url}/latest")
+        site.pages = {"/latest": leading_to("/release-20260817.0"), "/release-20260817.0": b"page"}
+        assert run(*again, upstream=True).exit_code == 0
+        assert known() == [[], []]
+        site.pages = {"/latest": leading_to("/release-20260921.0"), "/release-20260921.0": b"page"}
+        assert run(two, "--format", "json", "--output", tmp_path / "unasked").exit_code == 0
+        assert [host.findings for host in read(tmp_path / "unasked").hosts] == [(), ()]
+        assert run(*again, upstream=True).exit_code == 0
+        newer = [("gVisor release", "20260817.0", "20260921.0")]
+        assert known() == [newer, newer]
+    found["b"] = [FORWARD]
+    assert run(*again, upstream=True).exit_code == 2
+    assert known() == [newer, [("sysctl net.ipv4.ip_forward", "0", "1"), *newer]]
+    assert [host.gone for host in read(state).hosts] == [(), ()]
+
+
 @pytest.fixture
 def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is connected, nor even the inventory read."""
@@ -256,8 +290,9 @@ def test_ctrl_c_ends_it_at_once(tmp_path: Path, server: Sshd) -> None:
         port = silent.getsockname()[1]
         hosts = {f"h{number}": server.data(ssh_port=port) for number in range(20)}
         path = inventory(tmp_path / "inventory.py", **hosts)
+        command = [sys.executable, "-m", "bulkhead", "drift", "--no-upstream", str(path)]
         process = subprocess.Popen(
-            [sys.executable, "-m", "bulkhead", "drift", str(path), "--format", "json", "--output", str(tmp_path / "a")],
+            [*command, "--format", "json", "--output", str(tmp_path / "a")],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

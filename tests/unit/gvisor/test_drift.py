@@ -16,7 +16,7 @@ from bulkhead.templates import render
 from deploys.gvisor import drift, facts, flags, settings
 from deploys.gvisor.drift import Sandbox, sandboxes, watches, wrong_flags
 from deploys.gvisor.upstream import newer
-from tests.unit.helpers import answered, as_root, gvisor_host, legacy_host, sh
+from tests.unit.helpers import answered, as_root, gvisor_host, sh
 
 RUNSC, SHIM, SENTRY = "a1" * 64, "b2" * 64, "c3" * 64
 GVISOR = {
@@ -247,7 +247,6 @@ def test_a_newer_release() -> None:
         (HOST, "20260817.1"),
         (gvisor_host(gvisor={"state": "absent"}), "20260921.0"),
         (gvisor_host(engines=["docker"], gvisor={"source": "distribution"}), "20260921.0"),
-        (legacy_host(), "20260921.0"),
     ):
         assert newer(host, latest) == []
 
