@@ -64,7 +64,8 @@ def read(name: str, look: Look) -> dict[str, Unit]:
             active=said.get("ActiveState", ""),
             enabled=said.get("UnitFileState", ""),
             dropped={path: keys.get(path, "") for path in paths if not path.startswith(PACKAGED)},
-            shadowed=shadows.get(fragment, ""),
+            # A mask is a link in the place of the file, and is told as what it is.
+            shadowed="" if said.get("LoadState") == "masked" else shadows.get(fragment, ""),
             fragment=fragment,
         )
         found |= dict.fromkeys([unit.name, *said.get("Names", "").split()], unit)

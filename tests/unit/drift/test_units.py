@@ -79,6 +79,12 @@ def test_another_file_in_its_place() -> None:
     look = shown(unit("docker.service", FragmentPath=path), rest=rest)
     mend = f"rm {path}; systemctl daemon-reload; systemctl restart docker.service"
     assert found(look) == [(f"unit docker.service: {path}", f"{path} in its place", mend)]
+    # A mask is told once, and on a unit that need not run it is nothing.
+    masked = shown(unit("docker.service", "inactive", "masked", "masked", FragmentPath=path), rest=rest)
+    assert [one[:2] for one in found(masked)] == [("unit docker.service", "masked")]
+    compared = Comparison("a", gvisor_host())
+    compared.additions(units.read("a", masked)["docker.service"])
+    assert compared.findings == []
     # One that no package brought is an installation by hand.
     assert found(shown(unit("docker.service", FragmentPath=path))) == []
 
