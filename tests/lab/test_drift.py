@@ -495,7 +495,7 @@ def place(request: pytest.FixtureRequest, case: Tamper) -> Place:
     machine: Machine = request.getfixturevalue("converged" if case.machine == "gvisor" else "legacy_converged")
     if runs.drift():
         runs.deploy().expect_success()
-    assert runs.drift() == set()
+        assert runs.drift() == set()
     return Place(machine, runs)
 
 

@@ -277,6 +277,8 @@ def test_a_host_that_is_reset_before_anybody_confirmed(converged: Machine, runs:
     assert converged.sh(STATE) == before
     assert "was not confirmed" in converged.sh("journalctl --no-pager --boot --identifier bulkhead")
     assert converged.sh("ls /etc/systemd/system/sysinit.target.wants | grep unconfirmed; :") == ""
+    # A deploy wants engines that are up.
+    converged.run("systemctl is-system-running --wait")
     assert TAKEN_BACK in runs.deploy().expect_success().output
 
 
