@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import uuid
 from abc import ABC, abstractmethod
@@ -10,6 +11,14 @@ from functools import cached_property
 from pathlib import Path
 
 from testinfra.host import Host
+
+BOUNDS = """{"name": {{json .Name}}, "privileged": {{json .HostConfig.Privileged}},
+"network": {{json .HostConfig.NetworkMode}}, "processes": {{json .HostConfig.PidMode}},
+"shared memory": {{json .HostConfig.IpcMode}}, "user namespace": {{json .HostConfig.UsernsMode}},
+"sources": [{{range $number, $mount := .Mounts}}{{if $number}}, {{end}}{{json $mount.Source}}{{end}}]}"""
+"""Of what `docker inspect` says, what the host gives a container, and nothing that could be a secret."""
+
+SOCKETS = ("/docker.sock", "/containerd.sock")
 
 IMAGE_SCRIPT = Path(__file__).with_name("image.sh").read_text()
 
@@ -28,6 +37,21 @@ class Container:
     """The command line of the host's process that the engine names as the container's own."""
     seen: tuple[str, ...]
     """Processes of the host whose command line is exactly the container's program."""
+
+
+def given(host: Host) -> list[tuple[str, str]]:
+    """Each of Docker's running containers with what it has of the host: its network, its namespaces, its rights."""
+    running = host.check_output("docker ps --quiet --no-trunc").split()
+    found: list[tuple[str, str]] = []
+    for container in running:
+        # One that has ended meanwhile has nothing.
+        answer = host.run("docker inspect --format %s %s", BOUNDS.replace("\n", " "), container)
+        said = json.loads(answer.stdout) if answer.rc == 0 else {}
+        name = str(said.get("name", "")).removeprefix("/")
+        found += [(name, what) for what, value in said.items() if value == "host"]
+        found += [(name, "privileged")] if said.get("privileged") else []
+        found += [(name, "engine's socket") for path in said.get("sources", []) if path.endswith(SOCKETS)]
+    return found
 
 
 class Probes(ABC):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from fnmatch import fnmatchcase
 from typing import Any
+
+import pytest
 
 from bulkhead.inventory import GVISOR_HOSTS, InventoryHost
 
@@ -114,3 +117,15 @@ def runtimes(described: InventoryHost, engine: str) -> dict[str, dict[str, objec
         for name, said in (described.data.get("runtimes") or {}).items()
         if engine in said.get("engines", ["containerd", "docker"])
     }
+
+
+def refuse(described: InventoryHost, found: list[tuple[str, str]]) -> None:
+    """Fail for containers and what they have of the host, as (name, what); skip where the inventory accepts all of it.
+
+    The inventory names them as drift does, under `drift.accept`.
+    """
+    accept = (described.data.get("drift") or {}).get("accept") or {}
+    lines = [f"container {name}: {what}" for name, what in found]
+    assert [line for line in lines if not any(fnmatchcase(line, pattern) for pattern in accept)] == []
+    if lines:
+        pytest.skip("accepted in the inventory:\n" + "\n".join(lines))

@@ -73,6 +73,17 @@ def test_sandbox_from_outside(docker_probes: DockerProbes, asked: list[str]) -> 
         assert container.seen == (), name
 
 
+@pytest.mark.usefixtures("with_gvisor")
+def test_programs_start_threads(host: Host, docker_probes: DockerProbes) -> None:
+    """A program in a sandbox can start threads: what it asks the kernel for is refused in the way that it expects."""
+    folders = host.check_output("ls -d /usr/lib /usr/lib64 2>/dev/null; :").split()
+    volumes = [f"--volume {path}:{path.removeprefix('/usr')}:ro" for path in folders]
+    # The host's own curl, which looks names up in a thread of its own; there is nobody to answer.
+    name, _ = docker_probes.plain(" ".join(["--network none --volume /usr:/usr:ro", *volumes]))
+    asked = host.run("docker exec %s /usr/bin/curl --silent --show-error http://name.invalid/", name)
+    assert (asked.rc, asked.stderr.strip()) == (6, "curl: (6) Could not resolve host: name.invalid")
+
+
 def test_runc_shares_the_kernel(docker_probes: DockerProbes) -> None:
     """The same image under runc sees the host's kernel: the checks above can tell the two apart."""
     container = docker_probes.container("runc")

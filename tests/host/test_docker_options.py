@@ -11,7 +11,7 @@ from testinfra.host import Host
 
 from bulkhead.inventory import InventoryHost
 from tests.host import expectations, questions
-from tests.host.containers import DockerProbes
+from tests.host.containers import DockerProbes, given
 
 pytestmark = pytest.mark.usefixtures("with_docker", "legacy_host")
 
@@ -130,6 +130,18 @@ def test_no_tcp_socket(host: Host, expected: Expected) -> None:
     # A socket that systemd holds for it shows as systemd's.
     sockets = host.check_output("systemctl show --property Listen --value docker.socket").splitlines()
     assert [line for line in sockets if line and not line.removeprefix("Listen=").startswith(("/", "@"))] == []
+
+
+def test_registries_are_asked_over_tls(info: dict[str, Any]) -> None:
+    """No registry is trusted without TLS but one on the host itself."""
+    registries = info["RegistryConfig"]
+    assert [name for name, index in registries["IndexConfigs"].items() if not index["Secure"]] == []
+    assert set(registries["InsecureRegistryCIDRs"]) <= {"127.0.0.0/8", "::1/128"}
+
+
+def test_no_container_has_the_hosts_rights(host: Host, described: InventoryHost) -> None:
+    """No container that runs is privileged, in a namespace of the host's, or has the engine's socket."""
+    expectations.refuse(described, [(name, what) for name, what in given(host) if what != "network"])
 
 
 def test_no_new_privileges(agent: Agent, expected: Expected) -> None:

@@ -11,7 +11,9 @@ import pytest
 from testinfra.host import Host
 
 from bulkhead.inventory import InventoryHost
+from tests.host import expectations
 from tests.host.agent_namespace import AgentNamespace, asked, in_url
+from tests.host.containers import given
 
 METADATA = {4: "http://169.254.169.254/", 6: "http://[fd00:ec2::254]/"}
 # TEST-NET-1 (RFC 5737) and documentation (RFC 3849): nobody is there, and no inventory should name it.
@@ -189,13 +191,8 @@ def test_users_reach_no_metadata(host: Host) -> None:
         assert answer.denied.get("metadata"), answer
 
 
-def test_no_container_shares_the_hosts_network(host: Host) -> None:
+def test_no_container_shares_the_hosts_network(host: Host, described: InventoryHost) -> None:
     """No container runs in the host's own network, where it would be taken for the host itself."""
     if host.run("command -v docker").rc != 0:
         pytest.skip("there is no docker to ask")
-    running = host.check_output("docker ps --quiet --no-trunc").split()
-    if running:
-        modes = host.check_output(
-            f"docker inspect --format '{{{{.Name}}}} {{{{.HostConfig.NetworkMode}}}}' {' '.join(running)}"
-        )
-        assert [line for line in modes.splitlines() if line.endswith(" host")] == []
+    expectations.refuse(described, [(name, what) for name, what in given(host) if what == "network"])

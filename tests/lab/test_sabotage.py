@@ -75,6 +75,14 @@ CASES = {
         DOCKER,
         long=True,
     ),
+    # The profile wants clone3 to be answered with ENOSYS, which runsc does not.
+    "Docker's seccomp profile in the sandbox": Sabotage(
+        "sed -i s/--oci-seccomp=false/--oci-seccomp=true/ /etc/docker/daemon.json"
+        " && systemctl reload docker && sleep 3",
+        frozenset({"docker.runtime_arguments", "docker.programs_start_threads"}),
+        DOCKER,
+        long=True,
+    ),
     "runc in runsc's place": Sabotage(
         'sed -i \'s,"path": "/usr/local/bin/runsc","path": "/usr/bin/runc",; s/"--[^"]*",*//\' /etc/docker/daemon.json'
         " && systemctl reload docker && sleep 3",
