@@ -21,10 +21,12 @@ from bulkhead.errors import BulkheadError
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 COMMAND_TIMEOUT = 60
-"""Seconds after which one command of a look is given up."""
+"""Seconds after which the commands of a look that have not ended are given up."""
 
-TIMED_OUT = 124
-"""The status of such a command (coreutils' timeout)."""
+TIMED_OUT = (b"124", b"137")
+"""What coreutils' timeout ends with then; the second where it had to kill."""
+
+_END_OF_COMMANDS = "END_OF_THE_COMMANDS_OF_A_LOOK"
 
 MAX_SIZE = 256 * 2**20
 """Bytes of an unpacked answer above which it can't be one: a few kilobytes can unpack to more than all memory."""
@@ -126,15 +128,18 @@ def script(needs: Sequence[Need]) -> str:
         "trap 'rm -rf \"$d\"' EXIT",
         'mkdir "$d/look" && : >"$d/look/status" || exit 1',
     ]
-    for number, command in enumerate(commands):
-        out = f'"$d/look/{number}'
-        lines.append(
-            f"{{ timeout {COMMAND_TIMEOUT} sh -c {shlex.quote(command.script)} "
-            f'>{out}.out" 2>{out}.err" </dev/null; echo "{number} $?" >>"$d/look/status"; }} &'
-        )
+    if commands:
+        # One shell for all of them, each in a fork of it: what a look costs a host is mostly the programs it starts.
+        lines.append(f"timeout --kill-after=5 {COMMAND_TIMEOUT} sh <<'{_END_OF_COMMANDS}'")
+        for number, command in enumerate(commands):
+            out = f'"$d/look/{number}'
+            lines += [
+                f'{{ (\n{command.script}\n) >{out}.out" 2>{out}.err" </dev/null',
+                f'echo "{number} $?" >>"$d/look/status"; }} &',
+            ]
+        lines += ["wait", _END_OF_COMMANDS, 'echo "commands $?" >>"$d/look/status"']
     paths = " ".join(shlex.quote(path.lstrip("/")) for path in _paths(needs))
     lines += [
-        "wait",
         # Each member of the archive costs its reader; most commands have nothing to say on standard error.
         'cd "$d" || exit 1',
         'set -- look/status look/*.out; for one in look/*.err; do [ -s "$one" ] && set -- "$@" "$one"; done',
@@ -168,13 +173,13 @@ def parse(output: str, needs: Sequence[Need]) -> Look:
     for number, command in enumerate(_commands(needs)):
         status = statuses.get(b"%d" % number, b"")
         stdout = content.get(f"look/{number}.out")
-        if not status.isdigit() or stdout is None:
-            raise BulkheadError(f"the host's answer lacks the result of '{command.name}'")
-        if int(status) == TIMED_OUT:
+        if not status and statuses.get(b"commands") in TIMED_OUT:
             raise BulkheadError(
                 f"the host did not answer '{command.name}' within {COMMAND_TIMEOUT} seconds",
                 hint="Is it overloaded, or does something on it hang? Nothing was decided; run again.",
             )
+        if not status.isdigit() or stdout is None:
+            raise BulkheadError(f"the host's answer lacks the result of '{command.name}'")
         outputs[command.name] = Output(int(status), stdout, content.get(f"look/{number}.err", b""))
     files: dict[str, FoundFile | None] = {}
     for path in _paths(needs):

@@ -144,6 +144,25 @@ def test_a_command_that_hangs_is_cut_and_never_taken_for_an_answer(monkeypatch: 
     assert time.monotonic() - start < 10
 
 
+def test_what_a_command_that_hangs_has_started_ends_with_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(look, "COMMAND_TIMEOUT", 0.3)
+    hangs = f"sleep 61 & echo $! >{tmp_path}/pid; wait"
+    with pytest.raises(BulkheadError):
+        looked(Command("hangs", hangs))
+    # Whoever is its parent now may take a moment to notice that it has ended.
+    status = Path("/proc", (tmp_path / "pid").read_text().strip(), "status")
+    assert not status.exists() or "zombie" in status.read_text()
+
+
+def test_commands_know_nothing_of_each_other() -> None:
+    """Nor does one that ends its shell, or leaves it in another directory, end the look."""
+    one = "f() { echo hidden; }\nx=1; cd /; set -e; trap 'echo bye' EXIT; set -- a b; exit 3 # done"
+    two = 'echo "${x-none} $# $(f 2>/dev/null)"; ! [ "$PWD" = / ]; cat <<END\n\'$(echo here)"\nEND'
+    there = looked(Command("one", one), Command("two", two))
+    assert there.outputs["one"] == Output(3, b"bye\n", b"")
+    assert there.outputs["two"] == Output(0, b"none 0 \n'here\"\n", b"")
+
+
 def test_files_and_commands_come_in_one_answer(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("x")
     there = looked(Command("one", "echo 1"), File(str(tmp_path / "a")), Command("two", "echo 2"))

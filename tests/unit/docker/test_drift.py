@@ -217,7 +217,7 @@ def test_a_socket_that_somebody_opened() -> None:
 
 
 def test_a_host_that_does_not_tell_of_its_containers_is_never_clean() -> None:
-    for output in (Output(1, b"", b"curl: (28) timed out"), Output(124, b"", b"")):
+    for output in (Output(1, b"", b"curl: (28) timed out"), Output(127, b"", b"")):
         with pytest.raises(BulkheadError, match="does not tell what containers run"):
             findings(said(gvisor(), "docker.containers", output), GVISOR)
 
