@@ -15,11 +15,11 @@ test-long: venv ## the tests that take long
 	@.venv/bin/pytest -m long tests/unit tests/lab
 
 bench: venv ## what a merge, the egress policy, a look at a fleet and a run with nothing to change cost; Lynis before and after
-	@.venv/bin/python -m tests.bench.merge
-	@.venv/bin/python -m tests.bench.egress
-	@.venv/bin/python -m tests.bench.fleet
-	@.venv/bin/python -m tests.bench.unchanged
-	@.venv/bin/python -m tests.bench.hardening
+	@.venv/bin/python -m benchmarks.merge
+	@.venv/bin/python -m benchmarks.egress
+	@.venv/bin/python -m benchmarks.fleet
+	@.venv/bin/python -m benchmarks.unchanged
+	@.venv/bin/python -m benchmarks.hardening
 
 lint: venv ## style and types
 	@.venv/bin/ruff check

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from tests.bench.lynis import differences, read, table
+from benchmarks.lynis import differences, read, table
 
 BEFORE = """\
 # Lynis Report

@@ -2,7 +2,7 @@
 
 All in network namespaces of this machine, in turns within one run, so that other load meets all alike:
 
-    python -m tests.bench.egress
+    python -m benchmarks.egress
 
 A datagram's way through the host is walked by the process that sends it, so the rate of a flood tells its cost. The
 allowed destination that is used stands in the middle of the list.

@@ -1,6 +1,6 @@
 """What the baseline of a legacy host is worth by a measure that is not ours: Lynis before, after, and after a reset.
 
-    python -m tests.bench.hardening
+    python -m benchmarks.hardening
 
 makes the lab's legacy machine anew, installs Lynis from Debian's package on it, and lets it audit the machine as it
 came, after a deploy, and again after the machine's reset, which shows what only was live. All that Lynis complained of
@@ -21,10 +21,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks import lynis
 from bulkhead.inventory_file import ROOT
 from bulkhead.lab import paths, up
 from bulkhead.progress import Steps, stdout
-from tests.bench import lynis
 from tests.lab.machine import Machine
 
 MACHINE = "legacy"

@@ -1,4 +1,4 @@
-"""What looking at 100 hosts costs beside the least that paramiko needs for it: `python -m tests.bench.fleet`, as root.
+"""What looking at 100 hosts costs beside the least that paramiko needs for it: `python -m benchmarks.fleet`, as root.
 
 Each host is a real sshd (Debian's) on a port of this machine's loopback, with a host key of its own, in a mount
 namespace whose /etc is its own: a layer over this machine's, in which one file differs. Four contenders take turns in

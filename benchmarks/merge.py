@@ -1,4 +1,4 @@
-"""What it takes to put our runtime into a large configuration: `python -m tests.bench.merge`.
+"""What it takes to put our runtime into a large configuration: `python -m benchmarks.merge`.
 
 Two generated files of 2,000 lines: a version 2 `config.toml` of containerd (a runtime of five lines and a registry
 mirror of two, again and again, each with a comment) and a `daemon.json` of Docker (labels, one a line, and runtimes).
