@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import wraps
 from os.path import normpath
 from typing import Annotated, Any, TypeVar
 
@@ -23,6 +24,25 @@ class InventoryHost:
     name: str
     groups: frozenset[str]
     data: Mapping[str, Any]
+    _known: dict[Callable[..., object], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What `once` keeps of it."""
+
+
+T = TypeVar("T")
+
+
+def once(reader: Callable[[InventoryHost], T]) -> Callable[[InventoryHost], T]:
+    """Have `reader`, which takes from a host's description alone, do so once for each host: a fleet's are many, and
+    every capability asks for the settings of others. What it raises is raised each time."""
+
+    @wraps(reader)
+    def known(host: InventoryHost) -> T:
+        if reader not in host._known:
+            host._known[reader] = reader(host)
+        found: T = host._known[reader]
+        return found
+
+    return known
 
 
 class Settings(BaseModel):

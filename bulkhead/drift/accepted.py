@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, field_validator
 
 from bulkhead.drift.finding import Finding
-from bulkhead.inventory import InventoryHost, Settings, read
+from bulkhead.inventory import InventoryHost, Settings, once, read
 
 KEY = "drift"
 
@@ -35,6 +35,7 @@ class DriftSettings(Settings):
         return accept
 
 
+@once
 def of(host: InventoryHost) -> DriftSettings:
     """The drift settings of a host.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from bulkhead.capability import refuse_unknown_runtime
-from bulkhead.inventory import AbsolutePath, InventoryHost, Settings, engines, read
+from bulkhead.inventory import AbsolutePath, InventoryHost, Settings, engines, once, read
 from deploys.containerd import config
 
 KEY = "containerd"
@@ -34,6 +34,7 @@ class ContainerdSettings(Settings):
     """The directory of k3s, RKE2 or k0s, where it is not the usual one (`--data-dir`)."""
 
 
+@once
 def of(host: InventoryHost) -> ContainerdSettings:
     """The containerd settings of a host.
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from bulkhead.capability import refuse_unknown_runtime, runtimes_of
 from bulkhead.errors import BulkheadError
-from bulkhead.inventory import LEGACY_HOSTS, AbsolutePath, InventoryHost, Settings, engines, read
+from bulkhead.inventory import LEGACY_HOSTS, AbsolutePath, InventoryHost, Settings, engines, once, read
 from deploys.docker import options
 from deploys.docker.options import CGROUP_PARENT, DNS, SLICE
 
@@ -108,6 +108,7 @@ class DockerSettings(Settings):
         return self.managed.get(CGROUP_PARENT) == SLICE
 
 
+@once
 def of(host: InventoryHost) -> DockerSettings:
     """The Docker settings of a host.
 

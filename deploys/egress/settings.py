@@ -11,7 +11,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import BeforeValidator, Field, model_validator
 
 from bulkhead.errors import BulkheadError
-from bulkhead.inventory import GVISOR_HOSTS, LEGACY_HOSTS, InventoryHost, Settings, engines, read
+from bulkhead.inventory import GVISOR_HOSTS, LEGACY_HOSTS, InventoryHost, Settings, engines, once, read
 from bulkhead.trial import Seconds
 from deploys.egress.ranges import BARE, DENIED, METADATA, ONLY_IPV4, Network, Protocol, metadata_in, within
 
@@ -355,6 +355,7 @@ def _refuse_unknown_metadata(name: str) -> None:
         raise ValueError(f"metadata: {name!r} is none of {', '.join(METADATA)}")
 
 
+@once
 def of(host: InventoryHost) -> EgressSettings:
     """The egress policy of a host.
 

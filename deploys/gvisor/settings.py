@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from bulkhead import pins, runtime
 from bulkhead.errors import BulkheadError
-from bulkhead.inventory import InventoryHost, Settings, engines, read
+from bulkhead.inventory import InventoryHost, Settings, engines, once, read
 from bulkhead.pins import ARCHITECTURES, LOOSE, OFFICIAL_SITE, TARBALLS
 from deploys.gvisor import flags
 
@@ -167,6 +167,7 @@ class GvisorSettings(Settings):
         return found
 
 
+@once
 def of(host: InventoryHost) -> GvisorSettings:
     """The gVisor settings of a host.
 

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from bulkhead.errors import BulkheadError
-from bulkhead.inventory import GVISOR_HOSTS, InventoryHost, Settings, read
+from bulkhead.inventory import GVISOR_HOSTS, InventoryHost, Settings, once, read
 from bulkhead.trial import Seconds
 from deploys.hardening.conflicts import conflict, locked_out
 from deploys.hardening.table import AREAS, TABLE, Area
@@ -86,6 +86,7 @@ class Wanted:
         return self.values.get(area)
 
 
+@once
 def of(host: InventoryHost) -> Wanted:
     """What the baseline and the inventory make of `host`.
 
@@ -134,8 +135,9 @@ def _values(host: InventoryHost, settings: HardeningSettings, area: Area) -> dic
 def _overridden(host: InventoryHost, settings: HardeningSettings) -> list[str]:
     lines = [f"{area} is left out: {reason}" for area, reason in settings.off.items()]
     for area in AREAS:
-        there = baseline(host, area)
-        for name, override in settings.overrides(area).items():
+        overrides = settings.overrides(area)
+        there = baseline(host, area) if overrides else {}
+        for name, override in overrides.items():
             chosen = "left as the host has it" if override.value is None else f"= {override.value}"
             lines.append(f"{area}: {name} {chosen} (baseline {there.get(name, 'none')}): {override.reason}")
     return lines

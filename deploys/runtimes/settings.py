@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from bulkhead.errors import BulkheadError
-from bulkhead.inventory import ENGINES, AbsolutePath, InventoryHost, Settings, engines, read
+from bulkhead.inventory import ENGINES, AbsolutePath, InventoryHost, Settings, engines, once, read
 from bulkhead.runtime import NAME, RUNC, Runtime
 
 KEY = "runtimes"
@@ -103,6 +103,7 @@ class RuntimeSettings(Settings):
         )
 
 
+@once
 def of(host: InventoryHost) -> dict[str, RuntimeSettings]:
     """The runtimes of a host.
 
