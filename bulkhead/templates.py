@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import gzip
 import shlex
+import threading
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -34,9 +36,19 @@ environment.filters["basename"] = lambda path: PurePosixPath(path).name
 environment.filters["dirname"] = lambda path: str(PurePosixPath(path).parent)
 
 
+_COMPILING = threading.Lock()
+
+
+@cache
+def _template(name: str) -> jinja2.Template:
+    """A template is read once in a run, by whoever comes first: all threads that look at a fleet need the same."""
+    with _COMPILING:
+        return environment.get_template(name)
+
+
 def render(name: str, /, **values: Any) -> str:
     """Render `templates/<name>`; a value that the template uses and nobody gave is an error."""
-    return environment.get_template(name).render(**values)
+    return _template(name).render(**values)
 
 
 def whole(body: str) -> str:
