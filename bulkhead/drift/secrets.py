@@ -15,7 +15,12 @@ _WORDS = r"(?:passw(?:or)?d|passphrase|secret|token|credential|api[_-]?key|acces
 # Each word of the text is looked at once, from its start, and given up at once: a host that was taken over could say
 # one of a million letters, and whoever tries every place of it against every other never ends.
 _NAME = rf"(?<![\w.-])(?=[\w.-]*{_WORDS})[\w.-]++"
-_ANY = re.compile(rf"://|bearer|basic|PRIVATE KEY|{_WORDS}", re.IGNORECASE)
+_SIGNS = (
+    *("://", "bearer", "basic", "private key", "passw", "passphrase", "secret", "token", "credential"),
+    *(f"{kind}{joined}key" for kind in ("api", "access", "private") for joined in ("", "_", "-")),
+)
+"""Lower-case texts of which each of _PATTERNS needs one: most findings have none, and are told from others by that."""
+
 _NAMED = re.compile(_NAME, re.IGNORECASE)
 _PATTERNS = (
     # proxies and registries: https://user:password@host
@@ -43,7 +48,9 @@ _SHORT = 300
 
 
 def _redacted(text: str) -> str:
-    if not _ANY.search(text):
+    # Some letters beyond ASCII are to an expression that ignores case the same as letters of these.
+    folded = text.lower() if text.isascii() else None
+    if folded is not None and not any(sign in folded for sign in _SIGNS):
         return text
     for pattern, instead in _PATTERNS:
         text = pattern.sub(instead, text)

@@ -208,9 +208,6 @@ def _sets(settings: EgressSettings, agents: dict[str, AgentSettings], version: i
     def numbered(rules: Sequence[Rule[int]]) -> list[str]:
         return [f"{_text(rule.network)} . {rule.key}" for rule in disjoint(rules, version)]
 
-    def plain(networks: Iterable[Network]) -> list[str]:
-        return [_text(network) for network in _collapsed(one for one in networks if one.version == version)]
-
     carved, allowed, carved_pinged, pinged, published, gateways = _of_agents(agents)
     inbound: list[Rule[str]] = [
         Rule(source, (port, port), protocol)
@@ -249,7 +246,7 @@ def _sets(settings: EgressSettings, agents: dict[str, AgentSettings], version: i
         published=addressed(published),
         inbound=served(inbound),
         inbound_bare=numbered(inbound_bare),
-        management=plain(settings.management),
+        management=_plain(settings.management, version),
         shared=served(shared),
         endpoints=served(endpoints),
         kernel=served(kernel),
@@ -259,8 +256,8 @@ def _sets(settings: EgressSettings, agents: dict[str, AgentSettings], version: i
         ],
         outbound_pinged=numbered(outbound_pinged),
         outbound_bare=numbered(outbound_bare),
-        denied=plain(DENIED),
-        metadata=plain(endpoint.address for one in METADATA.values() for endpoint in one.endpoints),
+        denied=_DENIED[version],
+        metadata=_METADATA[version],
     )
 
 
@@ -337,3 +334,15 @@ def _text(network: Network) -> str:
 
 def _span(interval: Interval) -> str:
     return str(interval[0]) if interval[0] == interval[1] else f"{interval[0]}-{interval[1]}"
+
+
+def _plain(networks: Iterable[Network], version: int) -> list[str]:
+    return [_text(network) for network in _collapsed(one for one in networks if one.version == version)]
+
+
+_DENIED = {version: _plain(DENIED, version) for version in (4, 6)}
+_METADATA = {
+    version: _plain((endpoint.address for one in METADATA.values() for endpoint in one.endpoints), version)
+    for version in (4, 6)
+}
+"""IP version → elements that are the same on every host."""

@@ -108,6 +108,7 @@ def _missing(compared: Comparison, wanted: Wanted, look: Look) -> list[str]:
 
 
 def _sysctl(compared: Comparison, values: Mapping[str, str], look: Look) -> Plan:
+    """Where a deploy would not go on, what the kernel has is told all the same."""
     for one in sysctl.others(values, look):
         path = one.subject.partition(":")[0]
         compared.add(
@@ -120,7 +121,10 @@ def _sysctl(compared: Comparison, values: Mapping[str, str], look: Look) -> Plan
         sysctl.refuse_asymmetric(values, look)
     except BulkheadError as error:
         compared.refusal("hardening sysctl", error)
-    return sysctl.decided(values, look)
+    for write in area.own_files(look, sysctl.files(values)):
+        compared.own_file(write)
+    _add(compared, list(sysctl.wrong(values, sysctl.live(look)).values()))
+    return Plan()
 
 
 def _sshd(compared: Comparison, wanted: Wanted, look: Look) -> Plan:

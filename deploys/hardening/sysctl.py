@@ -18,12 +18,13 @@ ROOT = "/proc/sys"
 SYSTEMD = "/usr/lib/systemd/systemd-sysctl"
 
 _RP_FILTER = "net/ipv4/conf/{}/rp_filter"
+_SWAPPED = str.maketrans("./", "/.")
 _LINE = re.compile(r"-?\s*([^=\s]+)\s*=\s*(.*?)\s*")
 
 
 def file_of(name: str) -> str:
     """The file below /proc/sys of a setting; dots and slashes change places, as in sysctl.d(5)."""
-    return name.translate(str.maketrans("./", "/."))
+    return name.translate(_SWAPPED)
 
 
 def content(values: Mapping[str, str]) -> str:
@@ -78,14 +79,8 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
             hint="Take it out of the file, or say so in the inventory: hardening.sysctl, with the reason.",
         )
     refuse_asymmetric(values, look)
-    return decided(values, look)
-
-
-def decided(values: Mapping[str, str], look: Look) -> area.Plan:
-    """`plan`, whatever other files say."""
     found = live(look)
-    wanted = wanted_files(values, found)
-    wrong = {path: value for path, value in wanted.items() if found[path] != _plain(value)}
+    differing = wrong(values, found)
     absent = [
         name
         for name in values
@@ -99,16 +94,22 @@ def decided(values: Mapping[str, str], look: Look) -> area.Plan:
         "pairs": [
             (path, value, [one for one in named if "*" in path and fnmatchcase(one, path)]) for path, value in pairs
         ],
-        "previous": [(path, found[path]) for path in wrong],
+        "previous": [(path, found[path]) for path in differing],
     }
     return area.plan(
         area.own_files(look, files(values)),
-        wrong=[_wrong(path, found[path], value) for path, value in wrong.items()],
+        wrong=list(differing.values()),
         notes=[f"sysctl: this kernel has no {', '.join(absent)}"] if absent else [],
         activate=render("hardening/sysctl_activate.sh.j2", **fill),
         prove=render("hardening/sysctl_prove.sh.j2", **fill),
         restore=render("hardening/sysctl_restore.sh.j2", **fill),
     )
+
+
+def wrong(values: Mapping[str, str], found: Mapping[str, str]) -> dict[str, area.Wrong]:
+    """File → what is wrong, for each of the `live` values that is not what it should be."""
+    wanted = wanted_files(values, found)
+    return {path: _wrong(path, found[path], value) for path, value in wanted.items() if found[path] != _plain(value)}
 
 
 def wanted_files(values: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
@@ -124,14 +125,16 @@ def wanted_files(values: Mapping[str, str], found: Mapping[str, str]) -> dict[st
 def refuse_asymmetric(values: Mapping[str, str], look: Look) -> None:
     """Raise BulkheadError where strict checks of the source would drop what comes in by one of several ways out
     (ip-sysctl, rp_filter)."""
+    uplinks = sorted(set(re.findall(r"\bdev (\S+)", look.outputs["hardening.routes"].text)))
+    if len(uplinks) < 2:
+        return
     found = live(look)
-    wanted, routes = wanted_files(values, found), look.outputs["hardening.routes"].text
+    wanted = wanted_files(values, found)
 
     def strict(values: Mapping[str, str], interface: str) -> bool:
         # Of the value for all interfaces and its own the kernel takes the higher.
         return max(values.get(_RP_FILTER.format(name), "0") for name in ("all", interface)) == "1"
 
-    uplinks = sorted(set(re.findall(r"\bdev (\S+)", routes)))
     becoming = [interface for interface in uplinks if strict({**found, **wanted}, interface)]
     if len(becoming) > 1 and not all(strict(found, interface) for interface in becoming):
         raise BulkheadError(
@@ -154,10 +157,9 @@ def _wrong(path: str, actual: str, expected: str) -> area.Wrong:
 
 def others(values: Mapping[str, str], look: Look) -> list[area.Wrong]:
     """What another file says for the next boot, where it goes before ours: by its later name, or naming interfaces."""
-    ours = {file_of(name) for name in values} | {
-        file_of(name).replace("*", every) for name in values for every in ("all", "default")
-    }
-    name = PATH.rpartition("/")[2]
+    pairs = [(wanted, file_of(wanted), value) for wanted, value in values.items()]
+    ours = {pattern.replace("*", every) for _, pattern, _ in pairs for every in ("*", "all", "default")}
+    last = PATH.rpartition("/")[2]
     file, problems = "", []
     for line in look.outputs["hardening.sysctl.files"].text.splitlines():
         if line.startswith("# /"):
@@ -165,11 +167,10 @@ def others(values: Mapping[str, str], look: Look) -> list[area.Wrong]:
         if file == PATH or not (match := _LINE.fullmatch(line)) or line.startswith(("#", ";")):
             continue
         key = match[1] if "/" in match[1].partition(".")[0] else file_of(match[1])
-        for wanted, value in values.items():
-            pattern = file_of(wanted)
-            later = file.rpartition("/")[2] > name and key == pattern
+        later = file.rpartition("/")[2] > last
+        for wanted, pattern, value in pairs:
             apart = "*" in pattern and fnmatchcase(key, pattern) and key not in ours and "*" not in key
-            if (later or apart) and _plain(match[2]) != _plain(value):
+            if ((later and key == pattern) or apart) and _plain(match[2]) != _plain(value):
                 line = f"{file}: {match[1]} = {match[2]} goes before {wanted} = {value} at the next boot"
                 problems.append(area.Wrong(f"{file}: {match[1]}", value, match[2], line))
     return problems
