@@ -28,7 +28,7 @@ import socket
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -46,7 +46,7 @@ from bulkhead.drift.finding import Finding
 from bulkhead.drift.fleet import Outcome, gather
 from bulkhead.inventory import InventoryHost
 from bulkhead.progress import stdout
-from tests.oracles.sshd import Sshd, keygen, sshd
+from tests.oracles.sshd import keygen, sshd
 
 HOSTS = 100
 ROUNDS = 3
@@ -88,7 +88,7 @@ def main() -> None:
         servers = [
             running.enter_context(sshd(key, _OWN_ETC.format(number=number), shell)) for number in range(options.hosts)
         ]
-        hosts = [_host(number, server) for number, server in enumerate(servers)]
+        hosts = [described(number, server.data()) for number, server in enumerate(servers)]
         script = look.script(watched(hosts[0]))
         recorded = _exec(hosts[0], "sh", script)
         console.print(f"{len(hosts)} hosts, {options.parallel} at once; {len(recorded) >> 10} KiB an answer")
@@ -116,13 +116,14 @@ def main() -> None:
         _with_bad_hosts(console.print, hosts, found, options.parallel, key, directory, running)
 
 
-def _host(number: int, server: Sshd) -> InventoryHost:
+def described(number: int, reached: Mapping[str, Any]) -> InventoryHost:
+    """A gVisor host of the fleet; `reached` is the data by which to reach it."""
     settings = {
         "engines": ["containerd", "docker"],
         "gvisor": {"release": "20260817.0"},
         "egress": {"management": ["192.0.2.0/24"]},
     }
-    return InventoryHost(f"host-{number:03}", frozenset({"gvisor_hosts"}), server.data(**settings))
+    return InventoryHost(f"host-{number:03}", frozenset({"gvisor_hosts"}), {**settings, **reached})
 
 
 def _program(path: Path, script: str) -> Path:
