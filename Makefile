@@ -14,11 +14,12 @@ test: lint ## style, types, unit tests, then the lab end to end
 test-long: venv ## the tests that take long
 	@.venv/bin/pytest -m long tests/unit tests/lab
 
-bench: venv ## what a merge, the egress policy, a look at a fleet and a run with nothing to change cost; Lynis before and after
+bench: venv ## every benchmark, one after the other: hours on an emulated lab; the README says what each is
 	@.venv/bin/python -m benchmarks.merge
 	@.venv/bin/python -m benchmarks.egress
+	@.venv/bin/python -m benchmarks.controller
 	@.venv/bin/python -m benchmarks.fleet
-	@.venv/bin/python -m benchmarks.unchanged
+	@.venv/bin/python -m benchmarks.peers
 	@.venv/bin/python -m benchmarks.hardening
 
 lint: venv ## style and types
