@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bulkhead.errors import BulkheadError
-from bulkhead.inventory import InventoryHost, Settings, allow_running, engines, read, refuse_mixed_groups
+from bulkhead.inventory import InventoryHost, Settings, allow_running, engines, once, read, refuse_mixed_groups
 
 
 class Inner(Settings):
@@ -118,3 +118,34 @@ def test_a_host_in_both_groups_is_named() -> None:
 
 def test_hosts_in_one_group_each_are_fine() -> None:
     refuse_mixed_groups([host("new"), host("old", ("legacy_hosts",)), host("none", ())])
+
+
+def test_a_host_is_read_once() -> None:
+    asked: list[str] = []
+
+    @once
+    def of(described: InventoryHost) -> Example:
+        asked.append(described.name)
+        return read(Example, described, "example")
+
+    one, other = host("a", example={"release": "2"}), host("b")
+    assert [of(one).release, of(other).release, of(one).release] == ["2", "1", "2"]
+    assert asked == ["a", "b"]
+    # Another description of the same host is another one.
+    assert of(host("a", example={"release": "3"})).release == "3"
+
+
+def test_what_is_wrong_is_said_each_time() -> None:
+    of = once(lambda described: read(Example, described, "example"))
+    wrong = host(example={"releese": "2"})
+    for _ in range(2):
+        with pytest.raises(BulkheadError, match="unknown setting"):
+            of(wrong)
+
+
+def test_what_is_known_of_a_host_makes_it_no_other() -> None:
+    of = once(lambda described: read(Example, described, "example"))
+    one, same = host(), host()
+    of(one)
+    assert one == same
+    assert repr(one) == repr(same)

@@ -4,12 +4,17 @@ import base64
 import gzip
 import random
 import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import jinja2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bulkhead import templates
 from bulkhead.templates import TEMPLATES, decode, render, whole
 from tests.unit.helpers import sh
 
@@ -17,6 +22,30 @@ from tests.unit.helpers import sh
 def test_a_value_that_nobody_gave_is_an_error() -> None:
     with pytest.raises(jinja2.UndefinedError, match="'socket' is undefined"):
         render("docker/api.sh.j2")
+
+
+def test_threads_compile_a_template_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+    compile_it = templates.environment.compile
+
+    def slowly(source: Any, name: str, *rest: Any, **options: Any) -> Any:
+        compiled.append(name)
+        time.sleep(0.05)
+        return compile_it(source, name, *rest, **options)
+
+    monkeypatch.setattr(templates.environment, "compile", slowly)
+    monkeypatch.setattr(templates.environment, "cache", {})
+    templates._template.cache_clear()
+    together = threading.Barrier(8)
+
+    def rendered(number: int) -> str:
+        together.wait()
+        return render("gvisor/links.sh.j2", paths=[f"/{number}"])
+
+    with ThreadPoolExecutor(8) as pool:
+        texts = list(pool.map(rendered, range(8)))
+    assert compiled == ["gvisor/links.sh.j2"]
+    assert [f"for path in /{number}; do" in text for number, text in enumerate(texts)] == [True] * 8
 
 
 def test_values_for_the_shell_are_quoted() -> None:

@@ -24,6 +24,11 @@ SECRET = "hunter2"
         ),
         ("-----BEGIN PRIVATE KEY-----\nhunter2", "(withheld)"),
         ("secret = 'hunter2'", "secret = (withheld)"),
+        ("Proxy-AuTHorization: BASIC aHVudGVyMg==", "Proxy-AuTHorization: BASIC (withheld)"),
+        ("access-key: hunter2\nPRIVATEKEY=hunter2", "access-key: (withheld)\nPRIVATEKEY=(withheld)"),
+        # To an expression that ignores case the long s is an s, and the sign of kelvins a k.
+        ("\u017fecret = hunter2", "\u017fecret = (withheld)"),
+        ("to\u212aen = hunter2", "to\u212aen = (withheld)"),
     ],
 )
 def test_secrets_go(text: str, shown: str) -> None:
