@@ -113,7 +113,7 @@ def main() -> None:
         raise SystemExit("The lab's gVisor is the distribution's package, and the playbook is for a release.")
     pyinfra = [sys.executable, "-m", "pyinfra", "--limit", MACHINE]
     deploy = [*pyinfra, "-y", INVENTORY, "deploy.py"]
-    drift = [sys.executable, "-m", "bulkhead", "drift", INVENTORY, "--limit", MACHINE]
+    drift = [sys.executable, "-m", "bulkhead", "drift", "--no-upstream", INVENTORY, "--limit", MACHINE]
     with tempfile.TemporaryDirectory() as sockets:
         machine = Machine(MACHINE, lab.machines[MACHINE], Path(sockets))
         try:
