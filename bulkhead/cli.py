@@ -100,6 +100,18 @@ def verify(inventory: str, limit: tuple[str, ...], only: tuple[str, ...], format
     help="The JSON of the check before, to say since when. If it is an --output, too, the first check makes it.",
 )
 @click.option(
+    "--history",
+    "past",
+    metavar="DIRECTORY",
+    type=click.Path(path_type=Path),
+    help="Keep reports there: the newest says since when, this one's is added, and html shows them all.",
+)
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    help=f"Reports that stay in the --history; {history.KEEP} unless you say otherwise.",
+)
+@click.option(
     "--parallel",
     type=click.IntRange(min=1),
     default=PARALLEL,
@@ -120,6 +132,8 @@ def drift(
     formats: tuple[str, ...],
     outputs: tuple[Path, ...],
     since: Path | None,
+    past: Path | None,
+    keep: int | None,
     parallel: int,
     timeout: float,
     upstream: bool,
@@ -136,19 +150,34 @@ def drift(
         raise click.UsageError("two --output are the same file")
     if since and written.get(since.resolve(), "json") != "json":
         raise click.UsageError(f"--since {since} is also an --output, whose --format must then be json")
+    if past and since:
+        raise click.UsageError("--history knows the check before by itself: leave --since out")
+    if keep and not past:
+        raise click.UsageError("--keep is about --history, which is missing")
     from bulkhead.drift import output
     from bulkhead.drift.check import check
 
-    with output.reserved(outputs):
-        earlier = output.before(since, outputs)
-        report = check(inventory, limit, earlier, parallel=parallel, seconds=timeout, upstream=upstream)
+    kept = history.History(past, inventory) if past else None
+
+    def rendered(name: str) -> str:
+        if name == "html" and kept:
+            return html.render(report, kept.before(report, html.SHOWN - 1))
+        return FORMATS[name](report)
+
+    with output.reserved(outputs, past):
+        before = kept.newest() if kept else output.before(since, outputs)
+        report = check(inventory, limit, before, parallel=parallel, seconds=timeout, upstream=upstream)
+        if kept:
+            kept.add(report, keep or history.KEEP)
         for path, name in written.items():
-            output.write(path, FORMATS[name](report))
+            output.write(path, rendered(name))
     if not outputs and formats == ("text",):
         text.show(report, stdout())
     elif not outputs:
-        click.echo(FORMATS[formats[0]](report), nl=False)
+        click.echo(rendered(formats[0]), nl=False)
     else:
+        for line in text.errors(report):
+            click.echo(f"bulkhead: {line}", err=True)
         click.echo(text.counts(report))
     sys.exit(report.exit_status)
 

@@ -23,5 +23,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def write(path: Path, text: str, mode: int = 0o644) -> None:
     """Write `text` to `path` at once, with the permissions `mode`."""
     with replacing(path) as partial:
+        # Until all of it is there it is nobody else's to read.
+        partial.touch(0o600)
         partial.write_text(text)
         partial.chmod(mode)

@@ -1,12 +1,25 @@
-"""How drift went: the reports of several checks of one inventory."""
+"""How drift went: the reports of several checks of one inventory, and the directory in which they gather."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
+import click
+
+from bulkhead import files
 from bulkhead.drift.report import Report, read
 from bulkhead.errors import BulkheadError
+
+KEEP = 288
+"""Reports that a directory keeps unless the user says otherwise: a day of checks every five minutes."""
+
+_NAME = "%Y%m%dT%H%M%S.%fZ.json"
+# Also such as have no fractions of a second.
+_NAMES = re.compile(r"\d{8}T\d{6}(\.\d{6})?Z\.json")
 
 
 def load(files: Sequence[Path]) -> list[Report]:
@@ -20,3 +33,65 @@ def load(files: Sequence[Path]) -> list[Report]:
         of = "; ".join(f"{file}: {inventory}" for inventory, file in inventories.items())
         raise BulkheadError(f"these reports are of different inventories ({of})", hint="Name those of one inventory.")
     return sorted({report.started: report for report in reports.values()}.values(), key=lambda report: report.started)
+
+
+@dataclass(frozen=True)
+class History:
+    """A directory that holds the reports of one inventory's checks, each named after when it started, in UTC.
+
+    A file of any other name is nobody's business here: it is neither read nor removed.
+    """
+
+    directory: Path
+    inventory: str
+
+    def newest(self) -> Report | None:
+        """The report of the check before; None where this one is the first.
+
+        One that can't be read is named on stderr and passed over: it must not keep every check after it from being
+        made. Raises BulkheadError when the newest is of another inventory.
+        """
+        for path in reversed(self._before(datetime.now(UTC))):
+            report = _readable(path)
+            if report is None:
+                continue
+            if report.inventory != self.inventory:
+                raise BulkheadError(
+                    f"{path}: is a report of {report.inventory}, not of {self.inventory}",
+                    hint="Name a directory of its own for each inventory with --history.",
+                )
+            return report
+        return None
+
+    def add(self, report: Report, keep: int) -> None:
+        """Put `report` beside the others, for its owner's eyes alone, and remove all but the `keep` newest.
+
+        Raises BulkheadError when it can't be written.
+        """
+        path = self.directory / report.started.astimezone(UTC).strftime(_NAME)
+        try:
+            files.write(path, report.to_json(), mode=0o600)
+            earlier = self._before(report.started)
+            for old in earlier[: max(0, len(earlier) + 1 - keep)]:
+                old.unlink(missing_ok=True)
+        except OSError as error:
+            raise BulkheadError(f"{path}: can't be written ({error.strerror})") from error
+
+    def before(self, report: Report, count: int) -> list[Report]:
+        """The last `count` reports before `report`, oldest first, without those that can't be read."""
+        found = [_readable(path, quiet=True) for path in self._before(report.started)[-count:]]
+        return [one for one in found if one is not None and one.inventory == report.inventory]
+
+    def _before(self, moment: datetime) -> list[Path]:
+        """The files of earlier checks, oldest first; a clock that was wrong once may have left some of the future."""
+        now = moment.astimezone(UTC).strftime(_NAME)
+        return sorted(path for path in self.directory.glob("*.json") if _NAMES.fullmatch(path.name) and path.name < now)
+
+
+def _readable(path: Path, *, quiet: bool = False) -> Report | None:
+    try:
+        return read(path)
+    except BulkheadError as error:
+        if not quiet:
+            click.echo(f"bulkhead: {error.message}; it is passed over", err=True)
+        return None

@@ -14,10 +14,11 @@ from bulkhead.errors import BulkheadError
 
 
 @contextmanager
-def reserved(paths: Sequence[Path]) -> Iterator[None]:
-    """Keep other checks from writing any of `paths` while the block runs.
+def reserved(paths: Sequence[Path], history: Path | None = None) -> Iterator[None]:
+    """Keep other checks from writing any of `paths`, or into the directory `history`, while the block runs.
 
-    Raises BulkheadError when another check is at it, or one of them can't be written.
+    Raises BulkheadError when another check is at it, or one of them can't be written. A directory that is not there is
+    made, for its owner alone.
     """
     with ExitStack() as held:
         for path in paths:
@@ -25,19 +26,32 @@ def reserved(paths: Sequence[Path]) -> Iterator[None]:
             if target.exists() and not target.is_file():
                 raise BulkheadError(f"{path}: is no regular file", hint="Name a file, or let --output out.")
             # The file itself is replaced, so a lock on it would hold nobody off.
-            lock = target.with_name(f".{target.name}.lock")
+            held.enter_context(_locked(target.with_name(f".{target.name}.lock"), path, "--output"))
+        if history:
             try:
-                if not os.access(target.parent, os.W_OK | os.X_OK) and target.parent.exists():
-                    raise PermissionError(0, "the directory can't be written to")
-                opened = held.enter_context(lock.open("a"))
+                history.mkdir(mode=0o700, parents=True, exist_ok=True)
             except OSError as error:
-                raise _unwritable(path, error) from error
-            try:
-                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise BulkheadError(
-                    f"{path}: another check that writes it is under way", hint="Wait for it, or name another --output."
-                ) from error
+                raise _unwritable(history, error) from error
+            held.enter_context(_locked(history.resolve() / ".lock", history, "--history"))
+        yield
+
+
+@contextmanager
+def _locked(lock: Path, path: Path, option: str) -> Iterator[None]:
+    """Hold `lock`, which stands for the `path` of an option."""
+    try:
+        if not os.access(lock.parent, os.W_OK | os.X_OK) and lock.parent.exists():
+            raise PermissionError(0, "the directory can't be written to")
+        opened = lock.open("a")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    with opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BulkheadError(
+                f"{path}: another check that writes it is under way", hint=f"Wait for it, or name another {option}."
+            ) from error
         yield
 
 

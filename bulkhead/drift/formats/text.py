@@ -61,6 +61,12 @@ def counts(report: Report) -> str:
     return f"{_count(len(report.hosts), 'host')} in {report.seconds:.1f} s: {of_hosts}; findings: {of_findings}"
 
 
+def errors(report: Report) -> list[str]:
+    """A line for each host that could not be looked at, with the reason."""
+    lines = [f"{host.name}: error: {host.error}" for host in report.hosts if host.error]
+    return [visible(" ".join(line.split())) for line in lines]
+
+
 def _show_finding(console: Console, host: HostReport, finding: Finding) -> None:
     _line(console, f"{host.name}: {_about(finding)}: {finding.severity}", _STYLES[finding.severity])
     if finding.diff:

@@ -207,6 +207,11 @@ def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
         (("i.py", "--since", "none.json", "--format", "json", "--output", "a"), "none.json: No such file or directory"),
         (("i.py", "--since", "odd.json"), "odd.json: no report of 'bulkhead drift --format json'"),
         (("i.py", "--format", "json", "--output", "odd.json", "--since", "odd.json"), "odd.json: no report of"),
+        (("i.py", "--history", "a", "--since", "odd.json"), "--history knows the check before by itself"),
+        (("i.py", "--keep", "3"), "--keep is about --history, which is missing"),
+        (("i.py", "--history", "a", "--keep", "0"), "Invalid value for '--keep'"),
+        (("i.py", "--history", "odd.json"), "odd.json: can't be written (File exists)"),
+        (("i.py", "--history", "odd.json/a"), "odd.json/a: can't be written (Not a directory)"),
         (("i.py", "--output", "no/such/a"), "no/such/a: can't be written (No such file or directory)"),
         (("i.py", "--output", "."), ".: is no regular file"),
         (("i.py", "--output", "/dev/null"), "/dev/null: is no regular file"),
@@ -248,6 +253,107 @@ def test_two_checks_do_not_write_the_same_file(tmp_path: Path) -> None:
         f"bulkhead: {tmp_path}/state.json: another check that writes it is under way\n"
         "  Wait for it, or name another --output.\n"
     )
+
+
+@pytest.mark.usefixtures("untouched")
+def test_two_checks_do_not_write_the_same_history(tmp_path: Path) -> None:
+    with (tmp_path / ".lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        result = run("i.py", "--history", tmp_path)
+    assert result.exit_code == 1
+    assert result.output == (
+        f"bulkhead: {tmp_path}: another check that writes it is under way\n  Wait for it, or name another --history.\n"
+    )
+
+
+def stored(directory: Path) -> list[Path]:
+    return sorted(directory.glob("*.json"))
+
+
+@needs_namespaces
+def test_a_history_says_since_when_and_keeps_the_newest(
+    two: Path, found: dict[str, list[Finding]], tmp_path: Path
+) -> None:
+    past = tmp_path / "drift" / "reports"
+    found["a"] = [FORWARD]
+    assert run(two, "--history", past, "--keep", 2).exit_code == 2
+    (first,) = stored(past)
+    since = read(first).started
+    # 20261123T023500.123456Z, in UTC.
+    assert first.name == since.isoformat().replace("-", "").replace(":", "").replace("+0000", "Z") + ".json"
+    assert [path.stat().st_mode & 0o777 for path in (past, first)] == [0o700, 0o600]
+    assert run(two, "--history", past, "--keep", 2).exit_code == 2
+    found.clear()
+    assert run(two, "--history", past, "--keep", 2).exit_code == 0
+    second, third = (read(path) for path in stored(past))
+    assert first not in stored(past)
+    assert [seen.since for seen in second.hosts[0].findings] == [since]
+    assert [(seen.finding, seen.since) for seen in third.hosts[0].gone] == [(FORWARD, since)]
+    assert run(two, "--history", past, "--keep", 1).exit_code == 0
+    (only,) = stored(past)
+    assert read(only).started > third.started
+
+
+@needs_namespaces
+def test_the_page_shows_the_history(two: Path, found: dict[str, list[Finding]], tmp_path: Path) -> None:
+    found["a"] = [FORWARD]
+    page = (two, "--history", tmp_path / "past", "--format", "html")
+    heading = '<h2 id="history">History</h2>'
+    assert heading not in run(*page).output
+    assert heading in run(*page).output
+    assert run(*page, "--output", tmp_path / "drift.html").exit_code == 2
+    arguments = ["report", *map(str, stored(tmp_path / "past"))]
+    assert (tmp_path / "drift.html").read_text() == CliRunner().invoke(main, arguments).output
+
+
+@needs_namespaces
+def test_what_is_no_report_does_not_end_the_watch(two: Path, found: dict[str, list[Finding]], tmp_path: Path) -> None:
+    """Neither a report cut off, nor one of a clock that was wrong; other files are left alone."""
+    found["a"] = [FORWARD]
+    assert run(two, "--history", tmp_path).exit_code == 2
+    (first,) = stored(tmp_path)
+    since = read(first).started
+    others = [tmp_path / "notes.json", tmp_path / "29991231T000000Z.json", tmp_path / "20000101T000000Z.json.bak"]
+    for path in others:
+        path.write_text("mine")
+    broken = first.with_name(first.name.partition(".")[0] + ".999999Z.json")
+    broken.write_bytes(first.read_bytes()[:100])
+    time.sleep(1)
+    again = run(two, "--history", tmp_path, "--keep", 1)
+    assert again.exit_code == 2
+    assert again.stderr.startswith(f"bulkhead: {broken}: no report of 'bulkhead drift --format json'")
+    assert again.stderr.endswith("; it is passed over\n")
+    assert [path.read_text() for path in others] == ["mine"] * 3
+    assert not broken.exists()
+    (latest,) = {*stored(tmp_path)} - {*others}
+    assert [seen.since for seen in read(latest).hosts[0].findings] == [since]
+
+
+@needs_namespaces
+def test_each_inventory_has_a_history_of_its_own(two: Path, found: dict[str, list[Finding]], tmp_path: Path) -> None:
+    assert run(two, "--history", tmp_path / "past").exit_code == 0
+    (first,) = stored(tmp_path / "past")
+    other = two.rename(tmp_path / "other.py")
+    result = run(other, "--history", tmp_path / "past")
+    assert result.exit_code == 1
+    assert result.output == (
+        f"bulkhead: {first}: is a report of {two}, not of {other}\n"
+        "  Name a directory of its own for each inventory with --history.\n"
+    )
+    assert stored(tmp_path / "past") == [first]
+    assert found == {}
+
+
+@needs_namespaces
+def test_what_could_not_be_looked_at_is_said_where_the_report_is_not(
+    dead: Path, found: dict[str, list[Finding]], tmp_path: Path
+) -> None:
+    found.clear()
+    result = run(dead, "--format", "prometheus", "--output", tmp_path / "a.prom")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("bulkhead: b: error: ")
+    assert "Connection refused" in result.stderr
+    assert result.stdout.count("\n") == 1
 
 
 @needs_namespaces
