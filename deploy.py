@@ -7,7 +7,7 @@ own, since pyinfra tells operations apart by their lines.
     pyinfra inventories/production.py deploy.py                 # asks, then changes it
 """
 
-from deploys import containerd, docker, egress, gvisor, hardening, leftovers
+from deploys import containerd, docker, egress, gvisor, hardening, leftovers, watch
 
 leftovers.deploy()
 
@@ -28,3 +28,6 @@ gvisor.remove()
 
 # The networks that the engines make for the agents, and the proxy for names.
 egress.agents()
+
+# control_nodes: the fleet is checked for drift on schedule.
+watch.deploy()

@@ -21,8 +21,7 @@ from bulkhead.drift.secrets import safe
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import (
     ALLOW_RUNNING,
-    GVISOR_HOSTS,
-    LEGACY_HOSTS,
+    GROUPS,
     InventoryHost,
     allow_running,
     refuse_mixed_groups,
@@ -64,7 +63,18 @@ class Capability:
         return bool(self.groups & host.groups) and self.wanted(host)
 
 
-KEYS = ("engines", "gvisor", "containerd", "docker", "runtimes", "hardening", "egress", accepted.KEY, ALLOW_RUNNING)
+KEYS = (
+    "engines",
+    "gvisor",
+    "containerd",
+    "docker",
+    "runtimes",
+    "hardening",
+    "egress",
+    "watch",
+    accepted.KEY,
+    ALLOW_RUNNING,
+)
 """The keys of the inventory that Bulkhead reads; all others are pyinfra's, or a deploy's of the user's own."""
 
 _registered: dict[str, Capability] = {}
@@ -122,9 +132,9 @@ def check_inventory(hosts: Iterable[InventoryHost]) -> None:
 def _misspelled(host: InventoryHost) -> list[str]:
     """A host that no group makes anything of, and keys that are almost ours: both would silently do nothing."""
     problems = []
-    if not {GVISOR_HOSTS, LEGACY_HOSTS} & host.groups:
+    if not {*GROUPS} & host.groups:
         groups = ", ".join(sorted(host.groups - {"all"})) or "no group"
-        problems.append(f"{host.name}: is in {groups}, but neither in {GVISOR_HOSTS} nor in {LEGACY_HOSTS}")
+        problems.append(f"{host.name}: is in {groups}, but in none of {', '.join(GROUPS)}")
     for key in host.data:
         if not isinstance(key, str):
             problems.append(f"{host.name}: {key!r}: a setting's name is a text")

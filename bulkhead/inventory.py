@@ -15,6 +15,11 @@ from bulkhead.errors import BulkheadError
 
 GVISOR_HOSTS = "gvisor_hosts"
 LEGACY_HOSTS = "legacy_hosts"
+CONTROL_NODES = "control_nodes"
+"""Machines from which the fleet is watched: they hold its ssh keys, and run no agents."""
+
+GROUPS = (GVISOR_HOSTS, LEGACY_HOSTS, CONTROL_NODES)
+"""The kinds of host; each host is of one."""
 
 
 @dataclass(frozen=True)
@@ -145,10 +150,22 @@ def refuse_sudo_password(host: InventoryHost) -> None:
 
 
 def refuse_mixed_groups(hosts: Iterable[InventoryHost]) -> None:
-    """A host is a gVisor host or a legacy host, never both: their hardening contradicts (DESIGN, two kinds of host)."""
-    mixed = sorted(host.name for host in hosts if {GVISOR_HOSTS, LEGACY_HOSTS} <= host.groups)
-    if mixed:
-        raise BulkheadError(
-            f"{', '.join(mixed)}: in both {GVISOR_HOSTS} and {LEGACY_HOSTS}",
-            hint="Legacy agents need dedicated hosts: leave each host in one of the two groups.",
-        )
+    """A host is of one kind: the hardening of gVisor hosts and legacy hosts contradicts (DESIGN, two kinds of host),
+    and untrusted agents have no place beside the ssh keys of the whole fleet."""
+    hosts = list(hosts)
+    problems: list[str] = []
+    hints: list[str] = []
+    for one, other, hint in (
+        (GVISOR_HOSTS, LEGACY_HOSTS, "Legacy agents need dedicated hosts: leave each host in one of the two groups."),
+        (CONTROL_NODES, GVISOR_HOSTS, _APART),
+        (CONTROL_NODES, LEGACY_HOSTS, _APART),
+    ):
+        mixed = sorted(host.name for host in hosts if {one, other} <= host.groups)
+        if mixed:
+            problems.append(f"{', '.join(mixed)}: in both {one} and {other}")
+            hints += [hint] if hint not in hints else []
+    if problems:
+        raise BulkheadError("\n".join(problems), hint="\n  ".join(hints))
+
+
+_APART = "A control node holds the ssh keys of the whole fleet: give it a machine of its own, without agents."

@@ -9,7 +9,7 @@ from bulkhead.capability import Capability, register
 from bulkhead.drift.comparison import Comparison
 from bulkhead.drift.finding import Finding
 from bulkhead.hosts import announce, converges, run
-from bulkhead.inventory import GVISOR_HOSTS, LEGACY_HOSTS, InventoryHost
+from bulkhead.inventory import GROUPS, InventoryHost
 from bulkhead.look import Command, File, Look
 from bulkhead.templates import render, whole
 
@@ -43,7 +43,7 @@ def _loosened(look: Look) -> str:
 CAPABILITY = register(
     Capability(
         name=NAME,
-        groups=frozenset({GVISOR_HOSTS, LEGACY_HOSTS}),
+        groups=frozenset(GROUPS),
         validate=lambda _: None,
         needs=lambda _: [
             File(put.SCRATCH),

@@ -32,9 +32,9 @@ def named(name: str, *groups: str, **data: Any) -> InventoryHost:
 
 
 def test_every_folder_of_deploys_is_a_capability() -> None:
-    names = {"leftovers", "hardening", "egress", "gVisor", "containerd", "Docker", "runtimes"}
+    names = {"leftovers", "hardening", "egress", "gVisor", "containerd", "Docker", "runtimes", "watch"}
     assert {capability.name for capability in discover()} == names
-    assert len(discover()) == 7
+    assert len(discover()) == 8
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,13 @@ def test_a_legacy_host_gets_nothing_of_gvisor() -> None:
     needs = needs_of(host)
     assert File("/etc/sysctl.d/zz-bulkhead.conf") in needs
     assert not [need for need in needs if isinstance(need, Command) and need.name.startswith("gvisor.")]
+
+
+def test_a_control_node_is_watched_from_and_nothing_else() -> None:
+    watch = {"checkout": "/srv/bulkhead", "inventory": "inventories/production.py", "user": "watch"}
+    node = named("@local", "control_nodes", "all", watch=watch)
+    check_inventory([node])
+    assert {capability.name for capability in discover() if capability.applies(node)} == {"leftovers", "watch"}
 
 
 def test_a_look_brings_what_the_host_s_capabilities_need_and_no_more() -> None:
@@ -91,7 +98,7 @@ def test_everything_wrong_on_every_host_is_said_at_once_and_once() -> None:
 def test_a_host_of_no_group_of_ours_would_silently_get_nothing(groups: tuple[str, ...], shown: str) -> None:
     with pytest.raises(BulkheadError) as error:
         check_inventory([named("web-1", *groups)])
-    assert error.value.message == f"web-1: is in {shown}, but neither in gvisor_hosts nor in legacy_hosts"
+    assert error.value.message == f"web-1: is in {shown}, but in none of gvisor_hosts, legacy_hosts, control_nodes"
 
 
 @pytest.mark.parametrize(
@@ -103,6 +110,7 @@ def test_a_host_of_no_group_of_ours_would_silently_get_nothing(groups: tuple[str
         ("runtime", "runtimes"),
         ("hardenings", "hardening"),
         ("allow_runing", "allow_running"),
+        ("watches", "watch"),
     ],
 )
 def test_a_key_that_is_almost_ours(key: str, meant: str) -> None:
@@ -189,6 +197,8 @@ def test_the_settings_of_a_legacy_host_are_not_those_of_gvisor() -> None:
 def test_a_host_in_both_groups_is_refused_before_its_settings_are_read() -> None:
     with pytest.raises(BulkheadError, match=r"^a: in both gvisor_hosts and legacy_hosts"):
         check_inventory([named("a", "gvisor_hosts", "legacy_hosts")])
+    with pytest.raises(BulkheadError, match=r"^a: in both control_nodes and gvisor_hosts"):
+        check_inventory([named("a", "gvisor_hosts", "control_nodes")])
 
 
 # Drift
