@@ -15,6 +15,7 @@ import click
 from bulkhead import pins, publish
 from bulkhead.drift import HOST_SECONDS, PARALLEL, history
 from bulkhead.drift.formats import FORMATS, html, text
+from bulkhead.drift.report import Report
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import ENGINES
 from bulkhead.lab.cli import lab
@@ -158,28 +159,29 @@ def drift(
     from bulkhead.drift.check import check
 
     kept = history.History(past, inventory) if past else None
-
-    def rendered(name: str) -> str:
-        if name == "html" and kept:
-            return html.render(report, kept.before(report, html.SHOWN - 1))
-        return FORMATS[name](report)
-
     with output.reserved(outputs, past):
         before = kept.newest() if kept else output.before(since, outputs)
         report = check(inventory, limit, before, parallel=parallel, seconds=timeout, upstream=upstream)
         if kept:
             kept.add(report, keep or history.KEEP)
         for path, name in written.items():
-            output.write(path, rendered(name))
+            output.write(path, _rendered(name, report, kept))
     if not outputs and formats == ("text",):
         text.show(report, stdout())
     elif not outputs:
-        click.echo(rendered(formats[0]), nl=False)
+        click.echo(_rendered(formats[0], report, kept), nl=False)
     else:
         for line in text.errors(report):
             click.echo(f"bulkhead: {line}", err=True)
         click.echo(text.counts(report))
     sys.exit(report.exit_status)
+
+
+def _rendered(format_: str, report: Report, kept: history.History | None) -> str:
+    """A report in one of the formats; as a page with its history, where one is kept."""
+    if format_ == "html" and kept:
+        return html.render(report, kept.before(report, html.SHOWN - 1))
+    return FORMATS[format_](report)
 
 
 @main.command()

@@ -31,7 +31,7 @@ FORWARD = Finding("hardening", "sysctl net.ipv4.ip_forward", "1", "0", "critical
 RELEASE = Finding("gvisor", "release", "20260817.0", "20261101.0", "info", "Pin it, then run the deploy.")
 
 
-def run(*arguments: str | Path, upstream: bool = False) -> Result:
+def run(*arguments: str | int | Path, upstream: bool = False) -> Result:
     asking = [] if upstream else ["--no-upstream"]
     return CliRunner().invoke(main, ["drift", *asking, *map(str, arguments)])
 
