@@ -21,6 +21,9 @@ CONTROL_NODES = "control_nodes"
 GROUPS = (GVISOR_HOSTS, LEGACY_HOSTS, CONTROL_NODES)
 """The kinds of host; each host is of one."""
 
+LOCAL = "@local"
+"""The name of the machine on which Bulkhead runs, as pyinfra's."""
+
 
 @dataclass(frozen=True)
 class InventoryHost:

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from bulkhead.errors import BulkheadError
 from bulkhead.guard import becomes_root
-from bulkhead.inventory import InventoryHost
+from bulkhead.inventory import LOCAL, InventoryHost
 from bulkhead.inventory_file import ROOT, from_root, load
 
 SUITE = ROOT / "tests" / "host"
@@ -146,10 +146,10 @@ def _check(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestRe
     elif call.excinfo is not None:
         reason = call.excinfo.exconly().removeprefix("AssertionError: ").strip()
     seconds = report.duration
-    host = item.callspec.id if isinstance(item, pytest.Function) and hasattr(item, "callspec") else "?"
+    host = _host(item.callspec.id) if isinstance(item, pytest.Function) and hasattr(item, "callspec") else "?"
     name = _name(item)
     about = name.partition(".")[0]
-    return Check(host.removeprefix("ssh://"), name, f"{about}: {title}", report.outcome, seconds, reason)
+    return Check(host, name, f"{about}: {title}", report.outcome, seconds, reason)
 
 
 def verify(inventory: str, limit: tuple[str, ...] = (), only: tuple[str, ...] = ()) -> Results:
@@ -204,7 +204,14 @@ def _public(host: InventoryHost) -> dict[str, Any]:
 
 
 def _backend(host: InventoryHost) -> str:
+    if host.name == LOCAL:
+        return "local://" + ("?sudo=true" if becomes_root(host.data) and os.geteuid() != 0 else "")
     return f"ssh://{host.name}" + ("?sudo=true" if becomes_root(host.data) else "")
+
+
+def _host(backend: str) -> str:
+    """The host's name in the inventory, by what testinfra calls the way to it."""
+    return backend.removeprefix("ssh://") if backend.startswith("ssh://") else LOCAL
 
 
 def ssh_config(hosts: Iterable[InventoryHost], directory: str) -> str:

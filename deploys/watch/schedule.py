@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from bulkhead import put
-from bulkhead.inventory import InventoryHost
+from bulkhead.inventory import LOCAL, InventoryHost
 from bulkhead.look import FoundFile
 from bulkhead.templates import render, whole
 from deploys.watch.settings import WatchSettings
@@ -50,8 +50,8 @@ def files(host: InventoryHost, settings: WatchSettings) -> dict[str, bytes]:
         "history": history(settings),
         "metrics": metrics(settings),
         "first": min(FIRST_SECONDS, settings.interval),
-        # A node that looks at itself as @local does so by sudo.
-        "sandboxed": not host.name.startswith("@local"),
+        # A node that looks at itself does so by sudo.
+        "sandboxed": host.name != LOCAL,
     }
     return {path: render(f"watch/{unit}.j2", **values).encode() for unit, path in zip(UNITS, PATHS, strict=True)}
 

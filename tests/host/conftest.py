@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from testinfra.host import Host
 
-from bulkhead.inventory import GVISOR_HOSTS, LEGACY_HOSTS, InventoryHost, engines
+from bulkhead.inventory import CONTROL_NODES, GVISOR_HOSTS, LEGACY_HOSTS, LOCAL, InventoryHost, engines
 from tests.host import expectations
 from tests.host.containers import CONTAINERDS, Containerd, ContainerdProbes, DockerProbes
 
@@ -45,11 +45,25 @@ def reachable(host: Host, unreachable: dict[str, str]) -> None:
 @pytest.fixture(scope="module")
 def described(host: Host, pytestconfig: pytest.Config) -> InventoryHost:
     """What the inventory says of the host that is being checked."""
-    name = host.backend.hostname
+    name = LOCAL if host.backend.NAME == "local" else host.backend.hostname
     for entry in json.loads(Path(pytestconfig.getoption("--described")).read_text()):
         if entry["name"] == name:
             return InventoryHost(name, frozenset(entry["groups"]), entry["data"])
     raise LookupError(f"{name} is not in the inventory")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def host_of_agents(request: pytest.FixtureRequest, described: InventoryHost) -> None:
+    """Skip on control nodes, unless the checks are about those."""
+    if CONTROL_NODES in described.groups and request.path.stem != "test_watch":
+        pytest.skip("a control node runs no agents, and is not hardened by Bulkhead")
+
+
+@pytest.fixture(scope="module")
+def control_node(described: InventoryHost) -> None:
+    """Skip on hosts of agents."""
+    if CONTROL_NODES not in described.groups:
+        pytest.skip("this is no control node")
 
 
 @pytest.fixture(scope="module")

@@ -53,6 +53,22 @@ DOCKER_HAS_NOT = {
 }
 
 
+def watch(described: InventoryHost) -> dict[str, Any]:
+    """The inventory's settings of a control node, as written there."""
+    return dict(described.data.get("watch") or {})
+
+
+def watched(described: InventoryHost) -> bool:
+    """Whether the node is to check the fleet."""
+    return bool(watch(described).get("state", "present") == "present")
+
+
+def at_most_between_checks(described: InventoryHost) -> float:
+    """Seconds: three intervals of five minutes where nothing else is said, and half an hour for a check itself."""
+    said = watch(described)
+    return float(3 * said.get("interval", 300) + said.get("jitter", 0) + said.get("check_seconds", 1800))
+
+
 def docker_overrides(described: InventoryHost) -> dict[str, dict[str, Any]]:
     """Key of daemon.json → the inventory's own value and the reason."""
     return dict((described.data.get("docker") or {}).get("options") or {})

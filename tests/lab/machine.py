@@ -52,8 +52,8 @@ NOT_IN_THE_LAB = {
 """Checks that are skipped on the lab's machines, unless a test does something for it, and why."""
 
 NOT_FOR_ITS_KIND = {
-    "gvisor": ("docker_options.", "egress.the_proxy_knows_its_names"),
-    "legacy": ("containerd.", "docker.", "gvisor."),
+    "gvisor": ("docker_options.", "egress.the_proxy_knows_its_names", "watch."),
+    "legacy": ("containerd.", "docker.", "gvisor.", "watch."),
 }
 """Machine → what the names of checks begin with that are for the other kind of host, or not in its inventory."""
 

@@ -1,6 +1,6 @@
 """This machine's systemd as the first process of namespaces of its own, beside whatever runs the machine itself.
 
-It sees this machine's files, but for what a node keeps there: units, `/run`, `/var/lib`, `/home`, `/srv` and the users
+It sees this machine's files, but for what a node keeps there: units, `/run`, `/var/lib`, `/srv` and the users
 are its own, and empty.
 """
 
@@ -36,12 +36,12 @@ mount --make-rprivate /
 mount -t tmpfs -o mode=755 tmpfs /srv
 mkdir {REPOSITORY}
 mount --bind {ROOT} {REPOSITORY}
-for own in /run {UNITS} /var/lib /var/log /home /sys/fs/cgroup; do mount -t tmpfs -o mode=755 tmpfs $own; done
+for own in /run {UNITS} /var/lib /var/log /sys/fs/cgroup; do mount -t tmpfs -o mode=755 tmpfs $own; done
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 # What systemd sets for a whole machine at its start is not for this one.
 mount --bind /proc/sys /proc/sys
 mount -o remount,bind,ro /proc/sys
-printf '%s:/bin/sh\\n' root:x:0:0::/root nobody:x:65534:65534::/ watch:x:12345:12345::/home/watch >/run/passwd
+printf '%s:/bin/sh\\n' root:x:0:0::/root nobody:x:65534:65534::/ watch:x:12345:12345::/srv/home >/run/passwd
 printf '%s:\\n' root:x:0 nogroup:x:65534 systemd-journal:x:12346 watch:x:12345 >/run/group
 mount --bind /run/passwd /etc/passwd
 mount --bind /run/group /etc/group

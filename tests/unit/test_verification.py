@@ -348,3 +348,10 @@ def test_both_kinds_of_host_are_verified(suite: Path, monkeypatch: pytest.Monkey
     legacy = InventoryHost("old-1", frozenset({"legacy_hosts"}), {})
     monkeypatch.setattr(verification, "load", lambda *_: [host(), legacy])
     assert {check.host for check in verify("inventory.py").checks} == {"agents-1", "old-1"}
+
+
+@pytest.mark.usefixtures("suite")
+def test_this_machine_itself_is_verified(monkeypatch: pytest.MonkeyPatch, suite: Path) -> None:
+    (suite / "test_docker.py").write_text("def test_good(host):\n    assert host.check_output('echo here') == 'here'\n")
+    monkeypatch.setattr(verification, "load", lambda *_: [host("@local", _sudo=False)])
+    assert [(check.host, check.outcome) for check in verify("inventory.py").checks] == [("@local", "passed")]

@@ -32,11 +32,11 @@ exit "$(cat /srv/bulkhead/status)"
 
 CHECKOUT = f"""
 set -e
-mkdir -p /srv/bulkhead/.venv/bin /srv/bulkhead/inventories /srv/metrics /home/watch/.ssh
-chown -R 12345:12345 /home/watch
+mkdir -p /srv/bulkhead/.venv/bin /srv/bulkhead/inventories /srv/metrics /srv/home/.ssh
+chown -R 12345:12345 /srv/home
 cat >/srv/bulkhead/.venv/bin/bulkhead <<'END'
 {PROGRAM}END
-printf '#!/bin/sh\\n[ "$(id -un) $HOME $*" = "watch /home/watch inventories/production.py debug-inventory" ]\\n' \
+printf '#!/bin/sh\\n[ "$(id -un) $HOME $*" = "watch /srv/home inventories/production.py debug-inventory" ]\\n' \
     >/srv/bulkhead/.venv/bin/pyinfra
 chmod 755 /srv/bulkhead/.venv/bin/*
 : >/srv/bulkhead/inventories/production.py

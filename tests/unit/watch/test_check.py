@@ -50,22 +50,22 @@ def there(booted: Systemd, server: Sshd) -> Systemd:
         "ssh_hostname": "127.0.0.1",
         "ssh_port": server.port,
         "ssh_user": "root",
-        "ssh_key": "/home/watch/.ssh/id",
+        "ssh_key": "/srv/home/.ssh/id",
         "engines": ["docker"],
         "gvisor": {"release": "20260817.0"},
         "egress": {"management": ["192.0.2.0/24"]},
     }
     hosts = f"gvisor_hosts = [('agents-1', {data!r})]\n"
     booted.sh(
-        "mkdir -p /srv/bulkhead/.venv/bin /srv/metrics /home/watch/.ssh\n"
+        "mkdir -p /srv/bulkhead/.venv/bin /srv/metrics /srv/home/.ssh\n"
         "for program in bulkhead pyinfra; do\n"
         f"    printf '#!/bin/sh\\nPYTHONPATH={PATH} exec {PYTHON} -m %s \"$@\"\\n' $program"
         " >/srv/bulkhead/.venv/bin/$program\n"
         "done; chmod 755 /srv/bulkhead/.venv/bin/*\n"
         f"cat >/srv/inventory.py <<'END'\n{hosts}END\n"
-        f"cat >/home/watch/.ssh/known_hosts <<'END'\n{server.known}END\n"
-        f"cat >/home/watch/.ssh/id <<'END'\n{server.key.read_text()}END\n"
-        "chmod 600 /home/watch/.ssh/id; chown -R 12345:12345 /home/watch"
+        f"cat >/srv/home/.ssh/known_hosts <<'END'\n{server.known}END\n"
+        f"cat >/srv/home/.ssh/id <<'END'\n{server.key.read_text()}END\n"
+        "chmod 600 /srv/home/.ssh/id; chown -R 12345:12345 /srv/home"
     )
     converge(booted, node(inventory="/srv/inventory.py", textfile_directory="/srv/metrics"))
     return booted
@@ -97,7 +97,7 @@ def test_a_check_reaches_its_hosts_and_leaves_what_it_should(there: Systemd) -> 
 
 
 def test_a_host_that_does_not_answer_is_a_failure_that_the_metrics_and_the_log_tell(there: Systemd) -> None:
-    there.sh(": >/home/watch/.ssh/known_hosts")
+    there.sh(": >/srv/home/.ssh/known_hosts")
     assert there.run(f"systemctl start {SERVICE}").returncode == 1
     assert shown(there, SERVICE, "Result", "ExecMainStatus") == {"Result": "exit-code", "ExecMainStatus": "1"}
     assert 'bulkhead_drift_host_up{host="agents-1",inventory="/srv/inventory.py"} 0.0' in there.sh(f"cat {METRICS}")

@@ -106,11 +106,11 @@ def test_drift_is_a_result(there: Systemd, status: int) -> None:
 
 
 def test_a_failure_is_said_in_the_log_and_told_to_the_operators_program(there: Systemd) -> None:
-    there.sh("printf '#!/bin/sh\\necho \"$(id -un) $*\" >>/home/watch/told\\n' >/srv/tell; chmod 755 /srv/tell")
+    there.sh("printf '#!/bin/sh\\necho \"$(id -un) $*\" >>/srv/home/told\\n' >/srv/tell; chmod 755 /srv/tell")
     converge(there, node(textfile_directory="/srv/metrics", on_failure="/srv/tell"))
     assert check(there, 1) == {"ActiveState": "failed", "Result": "exit-code", "ExecMainStatus": "1"}
-    wait(lambda: there.run("test -e /home/watch/told").returncode == 0)
-    assert there.sh("cat /home/watch/told") == f"watch {SERVICE}"
+    wait(lambda: there.run("test -e /srv/home/told").returncode == 0)
+    assert there.sh("cat /srv/home/told") == f"watch {SERVICE}"
     said = [text for priority, text in journal(there, FAILURE) if priority == 3]
     assert said[0] == f"{SERVICE} failed (exit-code). Its last lines:"
     assert "3 hosts in 1.0 s" in said
@@ -137,7 +137,7 @@ def test_no_two_checks_run_at_once(there: Systemd) -> None:
 def test_what_a_check_can_not_do(there: Systemd) -> None:
     """What is not its own is read only, whatever the modes say, and its reports are for nobody else."""
     there.sh(
-        "chmod 777 /srv/bulkhead /home/watch/.ssh; echo secret >/home/watch/.ssh/id; mkdir -p -m 777 /var/lib/other\n"
+        "chmod 777 /srv/bulkhead /srv/home/.ssh; echo secret >/srv/home/.ssh/id; mkdir -p -m 777 /var/lib/other\n"
         "cat >/srv/bulkhead/also <<'END'\n"
         "cat ~/.ssh/id >/var/lib/bulkhead-drift/read\n"
         "for one in /srv/bulkhead ~/.ssh /var/lib/other /etc; do (: >$one/written) 2>/dev/null && echo $one; done"
