@@ -1,4 +1,4 @@
-"""An example to copy: hosts in the two groups, what they run in `group_data/`.
+"""An example to copy: hosts in the three groups, what they run in `group_data/`.
 
 The addresses are for documentation (RFC 5737) and reach nobody. Put your hosts' keys into a known_hosts file of the
 repository's own or into your own one: a host whose key is not there is refused.
@@ -14,4 +14,9 @@ gvisor_hosts = [
 # Agents that can't run under gVisor: dedicated hosts, never in both groups.
 legacy_hosts = [
     ("legacy-1.example.net", {"ssh_hostname": "192.0.2.21"}),
+]
+
+# Who checks all of them for drift: machines without agents, since they hold the key to the fleet.
+control_nodes = [
+    ("watch-1.example.net", {"ssh_hostname": "192.0.2.31"}),
 ]

@@ -54,6 +54,7 @@ NOT_IN_THE_LAB = {
 NOT_FOR_ITS_KIND = {
     "gvisor": ("docker_options.", "egress.the_proxy_knows_its_names", "watch."),
     "legacy": ("containerd.", "docker.", "gvisor.", "watch."),
+    "watch": ("containerd.", "docker.", "docker_options.", "egress.", "gvisor.", "hardening."),
 }
 """Machine → what the names of checks begin with that are for the other kind of host, or not in its inventory."""
 

@@ -149,3 +149,20 @@ def test_what_is_known_of_a_host_makes_it_no_other() -> None:
     of(one)
     assert one == same
     assert repr(one) == repr(same)
+
+
+@pytest.mark.parametrize("other", ["gvisor_hosts", "legacy_hosts"])
+def test_agents_have_no_place_on_a_control_node(other: str) -> None:
+    with pytest.raises(BulkheadError) as error:
+        refuse_mixed_groups([host("@local", ("control_nodes", other)), host("watch", ("control_nodes",))])
+    assert error.value.message == f"@local: in both control_nodes and {other}"
+    assert error.value.hint == (
+        "A control node holds the ssh keys of the whole fleet: give it a machine of its own, without agents."
+    )
+
+
+def test_all_that_is_mixed_is_said_at_once() -> None:
+    with pytest.raises(BulkheadError) as error:
+        refuse_mixed_groups([host("a", ("control_nodes", "gvisor_hosts", "legacy_hosts"))])
+    assert len(error.value.message.splitlines()) == 3
+    assert len((error.value.hint or "").splitlines()) == 2

@@ -29,6 +29,17 @@ def test_a_gvisor_host_gets_its_runtime() -> None:
     assert b"bh-research" in files["/etc/bulkhead/egress.nft"]
 
 
+def test_a_control_node_gets_its_units_and_nothing_else() -> None:
+    files = rendered(PRODUCTION, "watch-1.example.net")
+    assert set(files) == {
+        "/etc/systemd/system/bulkhead-drift-failure.service",
+        "/etc/systemd/system/bulkhead-drift.service",
+        "/etc/systemd/system/bulkhead-drift.timer",
+    }
+    assert b"\nUser=watch\n" in files["/etc/systemd/system/bulkhead-drift.service"]
+    assert b"\nOnUnitInactiveSec=300\n" in files["/etc/systemd/system/bulkhead-drift.timer"]
+
+
 @pytest.mark.parametrize("name", ["legacy-1.example.net", "agents-1.example.net"])
 def test_every_host_gets_the_files_of_hardening(name: str) -> None:
     files = rendered(PRODUCTION, name)

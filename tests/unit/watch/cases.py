@@ -12,37 +12,7 @@ from bulkhead.drift.finding import Finding
 from bulkhead.inventory import InventoryHost
 from deploys.watch import drift, facts, schedule, settings
 from tests.oracles.systemd import Systemd
-
-WATCH = {"checkout": "/srv/bulkhead", "inventory": "inventories/production.py", "user": "watch"}
-
-PROGRAM = """#!/bin/sh
-# drift INVENTORY --history DIRECTORY … --output FILE …: stands in for the fleet, and does as it was told.
-privileges=$(sed -n 's/^NoNewPrivs:[[:space:]]*/no-new-privileges=/p' /proc/self/status)
-echo "$(id -un) $(pwd) $* $privileges" >>/var/lib/bulkhead-drift/calls
-for word; do
-    case $before in --output) output=$word ;; esac
-    before=$word
-done
-echo "3 hosts in 1.0 s"
-sleep "$(cat /srv/bulkhead/seconds)"
-[ ! -e /srv/bulkhead/also ] || . /srv/bulkhead/also
-echo "bulkhead_drift_hosts $(wc -l </var/lib/bulkhead-drift/calls)" >"$output"
-exit "$(cat /srv/bulkhead/status)"
-"""
-
-CHECKOUT = f"""
-set -e
-mkdir -p /srv/bulkhead/.venv/bin /srv/bulkhead/inventories /srv/metrics /srv/home/.ssh
-chown -R 12345:12345 /srv/home
-cat >/srv/bulkhead/.venv/bin/bulkhead <<'END'
-{PROGRAM}END
-printf '#!/bin/sh\\n[ "$(id -un) $HOME $*" = "watch /srv/home inventories/production.py debug-inventory" ]\\n' \
-    >/srv/bulkhead/.venv/bin/pyinfra
-chmod 755 /srv/bulkhead/.venv/bin/*
-: >/srv/bulkhead/inventories/production.py
-echo 0 >/srv/bulkhead/status; echo 0 >/srv/bulkhead/seconds
-"""
-"""Makes the program's checkout; the user can't write to it."""
+from tests.watch.checkout import WATCH
 
 
 def node(name: str = "watch-1", **changes: Any) -> InventoryHost:

@@ -9,7 +9,8 @@ import pytest
 
 from deploys.watch import schedule
 from tests.oracles.systemd import Systemd, needs_systemd, systemd
-from tests.unit.watch.cases import CHECKOUT, converge, findings, journal, looked_at, node, shown, wait
+from tests.unit.watch.cases import converge, findings, journal, looked_at, node, shown, wait
+from tests.watch.checkout import checkout
 
 SERVICE, TIMER, FAILURE = "bulkhead-drift.service", "bulkhead-drift.timer", "bulkhead-drift-failure.service"
 STATE = "/var/lib/bulkhead-drift"
@@ -29,7 +30,7 @@ def booted() -> Iterator[Systemd]:
 @pytest.fixture
 def there(booted: Systemd) -> Iterator[Systemd]:
     """A node with a checkout, and without the units."""
-    booted.sh(CHECKOUT)
+    booted.sh(checkout("/srv/home"))
     try:
         yield booted
     finally:

@@ -11,12 +11,19 @@ import pytest
 
 from bulkhead.inventory_file import ROOT
 from tests.oracles.systemd import REPOSITORY, Systemd, needs_systemd, systemd
-from tests.unit.watch.cases import CHECKOUT, WATCH, converge, node
+from tests.unit.watch.cases import converge, node
+from tests.watch.checkout import REPORTING, WATCH, checkout
 
 SERVICE, TIMER = "bulkhead-drift.service", "bulkhead-drift.timer"
 STATE = "/var/lib/bulkhead-drift"
 METRICS = "/srv/metrics/bulkhead-drift.prom"
-SETTINGS = {**WATCH, "interval": 60, "jitter": 0, "check_seconds": 10, "textfile_directory": "/srv/metrics"}
+SETTINGS: dict[str, Any] = {
+    **WATCH,
+    "interval": 60,
+    "jitter": 0,
+    "check_seconds": 10,
+    "textfile_directory": "/srv/metrics",
+}
 
 pytestmark = needs_systemd
 
@@ -30,13 +37,6 @@ ALL = {
     "watch.metrics_are_fresh",
 }
 
-REPORT = (
-    "mkdir -p -m 700 $STATE_DIRECTORY/a; echo '{}' >$STATE_DIRECTORY/a/20261123T023500.000000Z.json\n"
-    "printf 'bulkhead_drift_last_run_timestamp_seconds{inventory=\"inventories/production.py\"} %s.5\\n'"
-    ' "$(date +%s)" >"$output"\n'
-    'exit "$(cat /srv/bulkhead/status)"\n'
-)
-
 
 @pytest.fixture(scope="module")
 def booted() -> Iterator[Systemd]:
@@ -47,8 +47,7 @@ def booted() -> Iterator[Systemd]:
 @pytest.fixture
 def there(booted: Systemd) -> Iterator[Systemd]:
     """A node on which the timer runs and one check has ended."""
-    booted.sh(CHECKOUT)
-    booted.sh(f"cat >/srv/bulkhead/also <<'END'\n{REPORT}END\n")
+    booted.sh(checkout("/srv/home") + REPORTING)
     converge(booted, node(**SETTINGS))
     booted.sh(f"systemctl start {SERVICE}")
     try:
