@@ -91,6 +91,9 @@ class WatchSettings(Settings):
     timeout: float = Field(HOST_SECONDS, ge=1, allow_inf_nan=False)
     """Seconds that each host may take."""
 
+    upstream: bool = True
+    """Whether to ask for newer releases than the pinned ones."""
+
     @field_validator("checkout", "textfile_directory")
     @classmethod
     def _some_directory(cls, path: str | None) -> str | None:

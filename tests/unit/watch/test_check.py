@@ -67,7 +67,7 @@ def there(booted: Systemd, server: Sshd) -> Systemd:
         f"cat >/srv/home/.ssh/id <<'END'\n{server.key.read_text()}END\n"
         "chmod 600 /srv/home/.ssh/id; chown -R 12345:12345 /srv/home"
     )
-    converge(booted, node(inventory="/srv/inventory.py", textfile_directory="/srv/metrics"))
+    converge(booted, node(inventory="/srv/inventory.py", textfile_directory="/srv/metrics", upstream=False))
     return booted
 
 

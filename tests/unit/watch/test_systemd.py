@@ -63,13 +63,13 @@ def test_a_deploy_starts_the_timer_and_a_second_one_changes_nothing(there: Syste
 
 def test_the_timer_starts_a_check_by_itself(there: Systemd, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "FIRST_SECONDS", 1)
-    converge(there, node(jitter=0, keep=7, limit=["agents-*"], parallel=4, timeout=2.5))
+    converge(there, node(jitter=0, keep=7, limit=["agents-*"], parallel=4, timeout=2.5, upstream=False))
     wait(lambda: len(calls(there)) == 1)
     wait(lambda: shown(there, SERVICE, "ActiveState")["ActiveState"] == "inactive")
     assert calls(there) == [
         "watch /srv/bulkhead drift inventories/production.py "
         f"--history {STATE}/inventories-production.py --keep 7 --format prometheus --output {STATE}/drift.prom "
-        "--parallel 4 --timeout 2.5 --limit agents-* no-new-privileges=1"
+        "--parallel 4 --timeout 2.5 --no-upstream --limit agents-* no-new-privileges=1"
     ]
     # Nobody asked for metrics.
     assert there.sh("ls /srv/metrics") == ""
