@@ -105,7 +105,16 @@ def systemd() -> Iterator[Systemd]:
     namespaces = ("--pid", "--mount", "--cgroup", "--uts", "--ipc", "--fork", "--mount-proc", "--kill-child")
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            ["sh", "-c", f'echo $$ >{cgroup}/cgroup.procs; exec unshare "$@"', "sh", *namespaces, "sh", "-c", _BOOT],
+            [
+                "sh",
+                "-c",
+                f'echo $$ >{cgroup}/cgroup.procs; exec setpriv --pdeathsig KILL unshare "$@"',
+                "sh",
+                *namespaces,
+                "sh",
+                "-c",
+                _BOOT,
+            ],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -88,12 +88,16 @@ def test_the_next_check_comes_an_interval_after_the_end_of_the_last(
     assert [13 <= later - end <= 16 for end, later in pairwise(ends)] == [True, True]
 
 
-def test_another_interval_restarts_the_timer(there: Systemd) -> None:
+def test_another_interval_is_in_force_at_once(there: Systemd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check that comes after a deploy comes at its time, however long the interval."""
     converge(there, WATCHING)
+    check(there, 0)
+    monkeypatch.setattr(schedule, "FIRST_SECONDS", 1)
     assert converge(there, node(interval=600, jitter=0))
-    timer = shown(there, TIMER, "TimersMonotonic", "RandomizedDelayUSec", "NeedDaemonReload")
+    timer = shown(there, TIMER, "RandomizedDelayUSec", "NeedDaemonReload")
     assert "OnUnitInactiveUSec=10min" in there.sh(f"systemctl show --property TimersMonotonic {TIMER}")
     assert (timer["RandomizedDelayUSec"], timer["NeedDaemonReload"]) == ("0", "no")
+    wait(lambda: len(calls(there)) == 2)
 
 
 @pytest.mark.parametrize("status", [0, 2])
