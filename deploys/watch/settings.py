@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from bulkhead.drift import HOST_SECONDS, PARALLEL
 from bulkhead.drift.history import KEEP
 from bulkhead.errors import BulkheadError
-from bulkhead.inventory import AbsolutePath, InventoryHost, Settings, read
+from bulkhead.inventory import AbsolutePath, InventoryHost, Settings, once, read
 
 KEY = "watch"
 
@@ -119,6 +119,7 @@ class _Absent(Settings):
     state: Literal["absent"]
 
 
+@once
 def of(host: InventoryHost) -> WatchSettings | None:
     """The watch settings of a control node; None where the checks have to go.
 
