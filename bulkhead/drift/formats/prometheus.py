@@ -12,28 +12,36 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from bulkhead.drift.report import Report
 
+HELP = {
+    "last_run_timestamp_seconds": "When the last check of the inventory ended.",
+    "last_run_duration_seconds": "How long the last check of the inventory took.",
+    "hosts": "Hosts by what the last check found: clean, drift, or error where it could not look.",
+    "host_up": "Whether the last check could look at the host.",
+    "host_duration_seconds": "How long the host took to answer the last check.",
+    "host_last_success_timestamp_seconds": "When the host was last looked at.",
+    "findings": "Differences from the inventory; those of a host that does not answer are the last known ones.",
+    "oldest_finding_timestamp_seconds": "Since when the oldest finding is known.",
+    "description_info": "What a host that checks itself goes by: the digest of its description.",
+}
+"""Name of a metric, after `bulkhead_drift_` → its help. A host that checks itself says the same (node_exporter wants
+one text for each metric), and alone has the last one."""
+
 
 def render(report: Report) -> str:
     """The text exposition format, version 0.0.4: times in seconds since 1970, durations in seconds."""
     registry = CollectorRegistry()
 
-    def gauge(name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(f"bulkhead_drift_{name}", text, ("inventory", *labels), registry=registry)
+    def gauge(name: str, *labels: str) -> Gauge:
+        return Gauge(f"bulkhead_drift_{name}", HELP[name], ("inventory", *labels), registry=registry)
 
-    last_run = gauge("last_run_timestamp_seconds", "When the last check of the inventory ended.")
-    duration = gauge("last_run_duration_seconds", "How long the last check of the inventory took.")
-    hosts = gauge(
-        "hosts", "Hosts by what the last check found: clean, drift, or error where it could not look.", "state"
-    )
-    up = gauge("host_up", "Whether the last check could look at the host.", "host")
-    host_duration = gauge("host_duration_seconds", "How long the host took to answer the last check.", "host")
-    last_success = gauge("host_last_success_timestamp_seconds", "When the host was last looked at.", "host")
-    findings = gauge(
-        "findings",
-        "Differences from the inventory; those of a host that does not answer are the last known ones.",
-        *("host", "severity", "capability"),
-    )
-    oldest = gauge("oldest_finding_timestamp_seconds", "Since when the oldest finding is known.", *("host", "severity"))
+    last_run = gauge("last_run_timestamp_seconds")
+    duration = gauge("last_run_duration_seconds")
+    hosts = gauge("hosts", "state")
+    up = gauge("host_up", "host")
+    host_duration = gauge("host_duration_seconds", "host")
+    last_success = gauge("host_last_success_timestamp_seconds", "host")
+    findings = gauge("findings", "host", "severity", "capability")
+    oldest = gauge("oldest_finding_timestamp_seconds", "host", "severity")
 
     inventory = report.inventory
     last_run.labels(inventory).set(report.started.timestamp() + report.seconds)
