@@ -7,7 +7,7 @@ own, since pyinfra tells operations apart by their lines.
     pyinfra inventories/production.py deploy.py                 # asks, then changes it
 """
 
-from deploys import containerd, docker, egress, gvisor, hardening, leftovers, watch
+from deploys import containerd, docker, egress, gvisor, hardening, leftovers, self_check, watch
 
 leftovers.deploy()
 
@@ -31,3 +31,6 @@ egress.agents()
 
 # control_nodes: the fleet is checked for drift on schedule.
 watch.deploy()
+
+# Last, since it describes what the run ended with: a host that compares itself with that.
+self_check.deploy()

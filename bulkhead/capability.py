@@ -17,6 +17,7 @@ from functools import cache, partial
 
 from bulkhead.drift import accepted
 from bulkhead.drift.finding import Finding
+from bulkhead.drift.pins import Check
 from bulkhead.drift.secrets import safe
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import (
@@ -41,7 +42,8 @@ class Capability:
     no such file yet, as far as the inventory alone decides that. `watches` is what a look must bring besides `needs`
     for `drift`, which says from such a look what on the host is not as described; it is pure, and raises BulkheadError
     where the look does not tell. `upstream` asks the world outside, once for all hosts, and says by their names what
-    has changed there; it gets what it found on them in the check before, for when nobody answers.
+    has changed there; it gets what it found on them in the check before, for when nobody answers. `pins` is what of
+    `drift` a host can compare by itself (see `bulkhead.drift.pins`), from the look of the run that brings it about.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Capability:
     upstream: Callable[[Sequence[InventoryHost], Sequence[Finding]], Mapping[str, Sequence[Finding]]] = (
         lambda hosts, before: {}  # noqa: ARG005
     )
+    pins: Callable[[InventoryHost, Look], Sequence[Check]] = lambda host, look: ()  # noqa: ARG005
 
     def applies(self, host: InventoryHost) -> bool:
         """Whether `host` gets this capability: by its group, and by its settings where these can leave it out."""
@@ -64,16 +67,8 @@ class Capability:
 
 
 KEYS = (
-    "engines",
-    "gvisor",
-    "containerd",
-    "docker",
-    "runtimes",
-    "hardening",
-    "egress",
-    "watch",
-    accepted.KEY,
-    ALLOW_RUNNING,
+    *("engines", "gvisor", "containerd", "docker", "runtimes", "hardening", "egress", "watch", "self_check"),
+    *(accepted.KEY, ALLOW_RUNNING),
 )
 """The keys of the inventory that Bulkhead reads; all others are pyinfra's, or a deploy's of the user's own."""
 
@@ -189,6 +184,14 @@ def upstream_of(hosts: Sequence[InventoryHost], before: Sequence[Finding]) -> di
         for name, findings in capability.upstream(applying, known).items():
             found[name] += findings
     return {host.name: accepted.unaccepted(host, found[host.name]) for host in hosts}
+
+
+def pins_of(host: InventoryHost, look: Look) -> list[Check]:
+    """All that `host` can compare by itself, from the look of a run that converges it.
+
+    Raises BulkheadError where a run would not converge it either.
+    """
+    return [pin for capability in discover() if capability.applies(host) for pin in capability.pins(host, look)]
 
 
 def _incomparable(capability: Capability, why: str, hint: str) -> Finding:

@@ -14,7 +14,7 @@ from bulkhead.look import Look
 from bulkhead.runtime import to_prove
 from bulkhead.structure import changes
 from bulkhead.templates import render
-from deploys.containerd import config, drift, facts, files, settings
+from deploys.containerd import config, drift, facts, files, pins, settings
 from deploys.containerd.decision import decide, evidence, options_file, shim, toml
 
 
@@ -41,6 +41,7 @@ CAPABILITY = register(
         files=files_of,
         watches=drift.watches,
         drift=drift.drift,
+        pins=pins.of,
     )
 )
 

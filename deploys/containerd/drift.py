@@ -141,10 +141,15 @@ def _generation(compared: Comparison, decided: Decision) -> None:
         )
 
 
+def programs(decided: Decision) -> set[str]:
+    """The shims under which a container may run."""
+    shims = {shim(runtime.runtime_type) for runtime in decided.runtimes}
+    return shims | {str(runtime.handler.get("runtime_path", "")).rpartition("/")[2] for runtime in decided.runtimes}
+
+
 def _containers(compared: Comparison, decided: Decision, text: str) -> None:
     names = {runtime.name for runtime in decided.runtimes}
-    programs = {shim(runtime.runtime_type) for runtime in decided.runtimes}
-    programs |= {str(runtime.handler.get("runtime_path", "")).rpartition("/")[2] for runtime in decided.runtimes}
+    shims = programs(decided)
     for line in text.splitlines():
         kind, namespace, name, *said = line.split("\t")
         if not names or (namespace == KUBERNETES and decided.default not in names):
@@ -152,7 +157,7 @@ def _containers(compared: Comparison, decided: Decision, text: str) -> None:
         subject = f"container {namespace}/{name}"
         client = f"{decided.there.distribution.ctr} --namespace {namespace}"
         mend = f"{client} tasks rm --force {name}; {client} containers rm {name}"
-        if kind == "shim" and said[0] not in programs:
+        if kind == "shim" and said[0] not in shims:
             compared.add(f"{subject}: runtime", expected=" or ".join(sorted(names)), actual=said[0], mend=mend)
         if kind == "task" and said[0] == "host":
             compared.add(f"{subject}: network", expected="its own", actual="the host's", mend=mend)

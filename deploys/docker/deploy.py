@@ -12,7 +12,7 @@ from bulkhead.look import Look
 from bulkhead.runtime import RUNC, Runtime, to_prove
 from bulkhead.structure import changes
 from bulkhead.templates import render
-from deploys.docker import agents_slice, daemon, drift, facts, hardened, settings
+from deploys.docker import agents_slice, daemon, drift, facts, hardened, pins, settings
 from deploys.docker.decision import decide, evidence, refuse, traces
 from deploys.docker.options import DNS
 
@@ -41,6 +41,7 @@ CAPABILITY = register(
         files=files,
         watches=drift.watches,
         drift=drift.drift,
+        pins=pins.of,
     )
 )
 

@@ -129,16 +129,21 @@ def _slice(compared: Comparison, host: InventoryHost, decided: Decision, look: L
         compared.add(f"{SLICE}: {name}", expected=expected, actual=actual)
 
 
-def _containers(compared: Comparison, host: InventoryHost, decided: Decision, text: str) -> None:
+def bounds(host: InventoryHost, decided: Decision) -> tuple[set[str], set[str], set[str]]:
+    """The runtimes of which a container has to have one, those of them that are sandboxes, and the cgroups that it has
+    to be in; none for any (see `containers.breaches`)."""
     ours = {runtime.name for runtime in decided.runtimes}
     if settings.legacy(host):
         lifted = "default-runtime" in settings.of(host).options
         runtimes = set() if lifted else {RUNC, "io.containerd.runc.v2"}
     else:
         runtimes = ours if decided.default in ours else ours | BUILT_IN
-    parents = {SLICE} if decided.slice else set()
+    return runtimes, ours, {SLICE} if decided.slice else set()
+
+
+def _containers(compared: Comparison, host: InventoryHost, decided: Decision, text: str) -> None:
     for container in containers.parse(text):
-        for breach in containers.breaches(container, runtimes, ours, parents):
+        for breach in containers.breaches(container, *bounds(host, decided)):
             compared.add(
                 f"container {container.name}: {breach.what}",
                 expected=breach.expected,

@@ -18,7 +18,7 @@ from deploys.docker import hardened
 from deploys.docker.facts import SOCKET
 from deploys.docker.facts import found as docker_found
 from deploys.docker.settings import managed
-from deploys.egress import drift, facts, networks, omissions, proxy, settings
+from deploys.egress import drift, facts, networks, omissions, pins, proxy, settings
 from deploys.egress.facts import BOOT_FILE, UNIT
 from deploys.egress.policy import PROXY_PORT, PROXY_UID
 from deploys.egress.ruleset import TABLE, ruleset
@@ -46,6 +46,7 @@ CAPABILITY = register(
         across=settings.refuse_agents_on_both_kinds,
         watches=drift.watches,
         drift=drift.drift,
+        pins=pins.of,
     )
 )
 

@@ -19,23 +19,24 @@ COMMAND = "nft --stateless --numeric-priority --terse list ruleset"
 HOOKS = {"prerouting": -150, "forward": -10, "input": -10, "output": -10}
 """Hook → the priority of our chain (`templates/egress/egress.nft.j2`)."""
 
-_ENGINES = re.compile(r"ip6? (filter|nat|mangle|raw|security|docker-bridges)")
+ENGINES = re.compile(r"ip6? (filter|nat|mangle|raw|security|docker-bridges)")
 """Tables of iptables' and of Docker's, which engines fill."""
 
-_TRANSLATING = re.compile(r"ip6? (nat|docker-bridges)")
+TRANSLATING = re.compile(r"ip6? (nat|docker-bridges)")
 """Those of them in which an engine rewrites addresses; ours judges them before and after that."""
 
-_ADDRESSES = "rewrites addresses"
-_WAYS = (
-    (re.compile(r"\b[ds]nat (ip6? )?(prefix )?to\b|\bmasquerade\b|(?<!type )\bredirect\b"), _ADDRESSES),
-    (re.compile(r'xt target "(DNAT|SNAT|MASQUERADE|REDIRECT|NETMAP)"'), _ADDRESSES),
-    (re.compile(r"\b(ip6?|ether|tcp|udp|th) ([sd]addr|[sd]port) set\b|@\w+,\d+,\d+ set\b"), "rewrites packets"),
+ADDRESSES = "rewrites addresses"
+WAYS = (
+    (re.compile(r"\b[ds]nat (ip6? )?(prefix )?to\b|\bmasquerade\b|\bredirect\b"), ADDRESSES),
+    (re.compile(r'xt target "(DNAT|SNAT|MASQUERADE|REDIRECT|NETMAP)"'), ADDRESSES),
+    (re.compile(r"\b(ip6?|ether|tcp|udp|th) ([sd]addr|[sd]port) set\b|@\w+,[0-9]+,[0-9]+ set\b"), "rewrites packets"),
     (re.compile(r'\bnotrack\b|xt target "(CT|NOTRACK)"'), "keeps packets from being tracked"),
     (re.compile(r'\btproxy\b|xt target "TPROXY"'), "hands packets to a process"),
     (re.compile(r'\b(fwd|dup) (ip6? )?to\b|xt target "TEE"'), "sends packets past the filter"),
     (re.compile(r"\bflow add @"), "takes flows past the filter"),
     (re.compile(r'\bct (mark|zone|label|event|helper) set\b|xt target "CONNMARK"'), "changes what is known of flows"),
 )
+"""What a rule does, by patterns that are read alike here and by `grep -E` of GNU (a host asks itself by that)."""
 
 _CHAIN = re.compile(r"type \w+ hook (\w+) (?:devices? (?:= )?(?:\{[^}]*\}|\S+) )?priority (-?\d+)")
 
@@ -82,8 +83,9 @@ def parse(listing: str) -> list[Table]:
 
 
 def _unquoted(rule: str) -> str:
-    """A rule without its comment and its prefix for the log, which may say anything."""
-    return re.sub(r'\b(comment|prefix) "[^"]*"', "", rule)
+    """A rule without its comment and its prefix for the log, which may say anything; and without the type of an ICMP
+    message that is called as a statement is."""
+    return re.sub(r'\b(comment|prefix) "[^"]*"|\bicmp(v6)? type redirect\b', "", rule)
 
 
 def bypasses(listing: str) -> Iterator[Bypass]:
@@ -92,9 +94,9 @@ def bypasses(listing: str) -> Iterator[Bypass]:
     Raises BulkheadError as `parse` does.
     """
     for table in parse(listing):
-        engines, translating = (bool(kind.fullmatch(table.name)) for kind in (_ENGINES, _TRANSLATING))
-        does = {why for rule in table.rules for pattern, why in _WAYS if pattern.search(rule)}
-        does -= {_ADDRESSES} if translating else set()
+        engines, translating = (bool(kind.fullmatch(table.name)) for kind in (ENGINES, TRANSLATING))
+        does = {why for rule in table.rules for pattern, why in WAYS if pattern.search(rule)}
+        does -= {ADDRESSES} if translating else set()
         does |= {f"has the flow table {name}" for name in table.flowtables}
         yield from (Bypass(table.name, why, opens=True) for why in sorted(does))
         if does:

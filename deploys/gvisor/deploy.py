@@ -6,7 +6,7 @@ from bulkhead.capability import Capability, register
 from bulkhead.hosts import announce, converges, run
 from bulkhead.inventory import GVISOR_HOSTS, InventoryHost, allow_running
 from bulkhead.look import Look
-from deploys.gvisor import drift, facts, release, removal, runtime, settings, upstream
+from deploys.gvisor import drift, facts, pins, release, removal, runtime, settings, upstream
 
 CAPABILITY = register(
     Capability(
@@ -18,6 +18,7 @@ CAPABILITY = register(
         watches=drift.watches,
         drift=drift.drift,
         upstream=upstream.upstream,
+        pins=pins.of,
     )
 )
 

@@ -108,13 +108,17 @@ def _package(compared: Comparison, there: FoundGvisor) -> None:
             compared.add(path, actual=f"a link to {target}")
 
 
+def programs_of(wanted: GvisorSettings) -> dict[str, str]:
+    """Program → where engines have to find it."""
+    return {"runsc": wanted.runsc} | ({LOOSE[1]: f"{BIN}/{LOOSE[1]}"} if wanted.source == "release" else {})
+
+
 def _shadows(compared: Comparison, wanted: GvisorSettings, text: str) -> None:
     """Programs that a daemon, or whoever logs in, finds before ours."""
     lines = [line.split("\t") for line in text.splitlines()]
     paths = [line[1].split(":") for line in lines if line[0] == "path"]
     there = {line[1]: line[2] for line in lines if line[0] == "there"}
-    ours = {"runsc": wanted.runsc} | ({LOOSE[1]: f"{BIN}/{LOOSE[1]}"} if wanted.source == "release" else {})
-    for program, path in ours.items():
+    for program, path in programs_of(wanted).items():
         directory = path.rpartition("/")[0]
         before = {
             f"{one}/{program}"

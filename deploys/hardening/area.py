@@ -41,7 +41,11 @@ class Plan:
         return None if self.change is None else put.script(self.change)
 
 
-def own_file(look: Look, path: str, content: str | None, *, mode: int = 0o644) -> put.Write:
+MODE = 0o644
+"""The mode of files that everybody may read."""
+
+
+def own_file(look: Look, path: str, content: str | None, *, mode: int = MODE) -> put.Write:
     """A Write for a file of Bulkhead's own; `content` is None where it has to go.
 
     Raises BulkheadError when something other than a regular file is in the way.
@@ -55,7 +59,7 @@ def own_files(
     look: Look, files: Mapping[str, str | None], modes: Mapping[str, int] = MappingProxyType({})
 ) -> list[put.Write]:
     """`own_file` for every path of `files`; `modes` are those that differ from everybody's."""
-    return [own_file(look, path, content, mode=modes.get(path, 0o644)) for path, content in files.items()]
+    return [own_file(look, path, content, mode=modes.get(path, MODE)) for path, content in files.items()]
 
 
 def differences(writes: Sequence[put.Write]) -> list[str]:

@@ -46,19 +46,30 @@ def files(values: Mapping[str, str]) -> dict[str, str | None]:
     return {PATH: content(values)}
 
 
+def bootable(values: Mapping[str, str], look: Look) -> Mapping[str, str]:
+    """`values` without what this host would not come up with: a locked kernel loads signed modules only, and those of
+    its disk or network may be unsigned."""
+    unsigned = look.outputs["hardening.unsigned"].text.split()
+    return {name: value for name, value in values.items() if not (unsigned and name == LOCKDOWN)}
+
+
+def by_grub(look: Look) -> bool:
+    """Whether the boot loader is GRUB as Debian and Ubuntu set it up."""
+    return look.outputs["hardening.grub"].status == 0
+
+
 def plan(values: Mapping[str, str], look: Look) -> area.Plan:
     """The fragment and the configuration made of it; what only a reboot brings is said, and so is another loader."""
     notes = []
     unsigned = look.outputs["hardening.unsigned"].text.split()
     if unsigned and LOCKDOWN in values:
-        # A locked kernel loads signed modules only: with those of its disk or network unsigned it would not come up.
         notes.append(f"kernel parameters: {LOCKDOWN} is left out, since nobody signed: {', '.join(unsigned)}")
-        values = {name: value for name, value in values.items() if name != LOCKDOWN}
+    values = bootable(values, look)
     running = look.outputs["hardening.cmdline"].text.split()
     wanted = parameters(values)
     pending = [parameter for parameter in wanted if parameter not in running]
     grub = look.outputs["hardening.grub"]
-    if grub.status != 0:
+    if not by_grub(look):
         if pending:
             notes.append(
                 "kernel parameters: the boot loader is not GRUB as Debian and Ubuntu set it up; "

@@ -44,6 +44,12 @@ def files(values: Mapping[str, str]) -> dict[str, str | None]:
     }
 
 
+def all_files(values: Mapping[str, str], look: Look) -> dict[str, str | None]:
+    """`files`, and what keeps this host's apport from starting."""
+    there = "LoadState=loaded" in look.outputs["hardening.apport"].text
+    return {**files(values), APPORT: apport() if there and "systemd" in values else None}
+
+
 def plan(values: Mapping[str, str], look: Look) -> area.Plan:
     """The limits for logins, and the drop-ins; a crash reads them, so that nothing is restarted."""
     said = look.outputs["hardening.apport"].text
@@ -51,7 +57,7 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
     running = there and "ActiveState=active" in said
     stop = running and "systemd" in values
     return area.plan(
-        area.own_files(look, {**files(values), APPORT: apport() if there and "systemd" in values else None}),
+        area.own_files(look, all_files(values, look)),
         wrong=[area.Wrong("unit apport.service", "inactive", "active", "~ apport.service stops")] if stop else [],
         activate=render("hardening/core_dumps_activate.sh.j2", there=there, stop=stop),
         restore="systemctl daemon-reload" if there else ":",

@@ -15,7 +15,7 @@ from bulkhead.errors import BulkheadError
 from bulkhead.hosts import announce, converges, report, run, warn
 from bulkhead.inventory import GVISOR_HOSTS, LEGACY_HOSTS, InventoryHost
 from bulkhead.look import Look
-from deploys.hardening import drift, facts, packages, settings
+from deploys.hardening import drift, facts, packages, pins, settings
 from deploys.hardening.area import Plan
 from deploys.hardening.plans import files, plans
 from deploys.hardening.settings import KEY
@@ -36,6 +36,7 @@ CAPABILITY = register(
         files=lambda host: files(settings.of(host)),
         watches=drift.watches,
         drift=drift.drift,
+        pins=pins.of,
     )
 )
 

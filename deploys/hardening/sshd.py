@@ -77,7 +77,7 @@ def plan(values: Mapping[str, str], look: Look, named: Collection[str] = ()) -> 
     for_some = look.outputs["hardening.sshd.match"].text
     sshd_match.refuse({name: value for name, value in values.items() if name not in named}, for_some)
     differing = {one.name.lower() for one in sshd_match.said(for_some)} | {name.lower() for name in named}
-    evidence = [line for name, value in values.items() for line in _evidence(name, value)]
+    shown = evidence(values)
     said = {_normal(line) for line in effective.text.splitlines()}
     factors = [line for line in said if line.startswith("authenticationmethods ") and "," in line]
     if factors and values.get("AuthenticationMethods"):
@@ -92,12 +92,12 @@ def plan(values: Mapping[str, str], look: Look, named: Collection[str] = ()) -> 
             hint="Set StrictModes yes in its files and log in once; or leave it as it is, with the reason: "
             'hardening = {"sshd": {"StrictModes": {"value": None, "reason": "…"}}}.',
         )
-    wrong = _wrong(evidence, said)
+    wrong = _wrong(shown, said)
     fill = {
         "directory": DIRECTORY,
         "name": PATH.rpartition("/")[2],
-        "evidence": evidence,
-        "everywhere": [line for line in evidence if line.partition(" ")[0] not in differing],
+        "evidence": shown,
+        "everywhere": [line for line in shown if line.partition(" ")[0] not in differing],
         "connections": _connections(look),
         "effective": EFFECTIVE,
         "scratch": put.SCRATCH,
@@ -135,19 +135,23 @@ def effective(values: Mapping[str, str], look: Look) -> list[area.Wrong]:
         said = answer.stderr.decode(errors="replace").strip().splitlines() or ["without a word"]
         raise BulkheadError(f"sshd refuses its own files: {said[0]}", hint="Correct them before it is restarted.")
     taken = {_normal(line) for line in answer.text.splitlines()}
-    evidence = [line for name, value in wanted(values, look).items() for line in _evidence(name, value)]
-    return _wrong(evidence, taken)
+    return _wrong(evidence(wanted(values, look)), taken)
 
 
-def _wrong(evidence: list[str], said: set[str]) -> list[area.Wrong]:
-    """The lines of `evidence` that are not in `said`, each beside what is."""
+def _wrong(wanted_lines: list[str], said: set[str]) -> list[area.Wrong]:
+    """The lines that are not in `said`, each beside what is."""
     found = []
-    for line in evidence:
+    for line in wanted_lines:
         if line.lower() not in said:
             name = line.partition(" ")[0]
             actual = sorted(one for one in said if one.startswith(f"{name} "))
             found.append(area.Wrong(f"sshd {name}", line, "\n".join(actual), f"~ sshd: {line}"))
     return found
+
+
+def evidence(values: Mapping[str, str]) -> list[str]:
+    """The lines of `sshd -T` that show all of them."""
+    return [line for name, value in values.items() for line in _evidence(name, value)]
 
 
 def _evidence(name: str, value: str) -> list[str]:

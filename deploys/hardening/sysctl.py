@@ -86,14 +86,9 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
         for name in values
         if (path := file_of(name)) not in found and not ("*" in path and any(fnmatchcase(one, path) for one in found))
     ]
-    pairs = [(file_of(name), value) for name, value in values.items()]
-    named = [path for path, _ in pairs if "*" not in path]
     fill = {
         "root": ROOT,
-        # A pattern is for the files that no name of ours is for.
-        "pairs": [
-            (path, value, [one for one in named if "*" in path and fnmatchcase(one, path)]) for path, value in pairs
-        ],
+        "pairs": pairs(values),
         "previous": [(path, found[path]) for path in differing],
     }
     return area.plan(
@@ -112,14 +107,21 @@ def wrong(values: Mapping[str, str], found: Mapping[str, str]) -> dict[str, area
     return {path: _wrong(path, found[path], value) for path, value in wanted.items() if found[path] != _plain(value)}
 
 
+def pairs(values: Mapping[str, str]) -> list[tuple[str, str, list[str]]]:
+    """File or pattern below /proc/sys, its value, and the files of a pattern for which a name of ours is."""
+    found = [(file_of(name), value) for name, value in values.items()]
+    named = [path for path, _ in found if "*" not in path]
+    return [(path, value, [one for one in named if "*" in path and fnmatchcase(one, path)]) for path, value in found]
+
+
 def wanted_files(values: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
     """File → value for every file that is there; one that is named goes before a pattern."""
     wanted: dict[str, str] = {}
-    pairs = [(file_of(name), value) for name, value in values.items()]
-    for pattern, value in pairs:
+    named = [(file_of(name), value) for name, value in values.items()]
+    for pattern, value in named:
         if "*" in pattern:
             wanted |= {path: value for path in found if fnmatchcase(path, pattern)}
-    return wanted | {path: value for path, value in pairs if path in found}
+    return wanted | {path: value for path, value in named if path in found}
 
 
 def refuse_asymmetric(values: Mapping[str, str], look: Look) -> None:

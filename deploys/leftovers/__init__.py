@@ -8,6 +8,7 @@ from bulkhead import put
 from bulkhead.capability import Capability, register
 from bulkhead.drift.comparison import Comparison
 from bulkhead.drift.finding import Finding
+from bulkhead.drift.pins import Check, Pin, Search
 from bulkhead.hosts import announce, converges, run
 from bulkhead.inventory import GROUPS, InventoryHost
 from bulkhead.look import Command, File, Look
@@ -29,7 +30,7 @@ def drift(host: InventoryHost, look: Look) -> list[Finding]:
 
 
 def _left(look: Look) -> list[str]:
-    return look.outputs["leftovers"].text.splitlines()
+    return look.outputs[NAME].text.splitlines()
 
 
 def _loosened(look: Look) -> str:
@@ -40,6 +41,24 @@ def _loosened(look: Look) -> str:
     return f"{found.owner} {found.mode:04o}"
 
 
+def pins(host: InventoryHost, look: Look) -> list[Check]:
+    """What of that a host compares by itself."""
+    del host, look
+    mode = f"{put.SCRATCH}: mode"
+    return [
+        Pin(NAME, mode, f"stat -c '%U %a' {put.SCRATCH}", f"root {MODE:o}"),
+        Search(NAME, NAME, render("self_check/leftovers.sh.j2", left=_find())),
+    ]
+
+
+def _find() -> str:
+    """The command that names what is left; a run that is under way leaves nothing."""
+    return (
+        f"[ ! -e {put.LOCK} ] || flock --nonblock {put.LOCK} true || exit 0\n"
+        f"cat {put.SCRATCH}/{put.STAGES} 2>/dev/null; ls -d {put.SCRATCH}/tmp.?????? 2>/dev/null; :"
+    )
+
+
 CAPABILITY = register(
     Capability(
         name=NAME,
@@ -47,14 +66,10 @@ CAPABILITY = register(
         validate=lambda _: None,
         needs=lambda _: [
             File(put.SCRATCH),
-            Command(
-                "leftovers",
-                # A run that is under way leaves nothing.
-                f"[ ! -e {put.LOCK} ] || flock --nonblock {put.LOCK} true || exit 0\n"
-                f"cat {put.SCRATCH}/{put.STAGES} 2>/dev/null; ls -d {put.SCRATCH}/tmp.?????? 2>/dev/null; :",
-            ),
+            Command(NAME, _find()),
         ],
         drift=drift,
+        pins=pins,
     )
 )
 

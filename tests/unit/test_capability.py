@@ -32,17 +32,20 @@ def named(name: str, *groups: str, **data: Any) -> InventoryHost:
 
 
 def test_every_folder_of_deploys_is_a_capability() -> None:
-    names = {"leftovers", "hardening", "egress", "gVisor", "containerd", "Docker", "runtimes", "watch"}
+    names = {"leftovers", "hardening", "egress", "gVisor", "containerd", "Docker", "runtimes", "watch", "self_check"}
     assert {capability.name for capability in discover()} == names
-    assert len(discover()) == 8
+    assert len(discover()) == 9
 
 
 @pytest.mark.parametrize(
     ("engines", "names"),
     [
-        (["docker"], {"leftovers", "hardening", "egress", "gVisor", "runtimes", "Docker"}),
-        (["containerd"], {"leftovers", "hardening", "egress", "gVisor", "runtimes", "containerd"}),
-        (["containerd", "docker"], {"leftovers", "hardening", "egress", "gVisor", "runtimes", "containerd", "Docker"}),
+        (["docker"], {"leftovers", "hardening", "egress", "gVisor", "runtimes", "Docker", "self_check"}),
+        (["containerd"], {"leftovers", "hardening", "egress", "gVisor", "runtimes", "containerd", "self_check"}),
+        (
+            ["containerd", "docker"],
+            {"leftovers", "hardening", "egress", "gVisor", "runtimes", "containerd", "Docker", "self_check"},
+        ),
     ],
 )
 def test_an_engine_that_a_host_has_not_got_is_left_alone(engines: list[str], names: set[str]) -> None:
@@ -53,7 +56,7 @@ def test_an_engine_that_a_host_has_not_got_is_left_alone(engines: list[str], nam
 def test_a_legacy_host_gets_nothing_of_gvisor() -> None:
     host = named("old", "legacy_hosts", "all", engines=["docker"], egress=EGRESS)
     applying = {capability.name for capability in discover() if capability.applies(host)}
-    assert applying == {"leftovers", "hardening", "egress", "Docker"}
+    assert applying == {"leftovers", "hardening", "egress", "Docker", "self_check"}
     needs = needs_of(host)
     assert File("/etc/sysctl.d/zz-bulkhead.conf") in needs
     assert not [need for need in needs if isinstance(need, Command) and need.name.startswith("gvisor.")]
