@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bulkhead.drift import pins
-from bulkhead.drift.pins import FilePin, NotedFile, Pin, Search
+from bulkhead.drift.pins import Check, FilePin, NotedFile, Pin, Search
 from bulkhead.errors import BulkheadError
 from deploys.self_check import description
 from tests.oracles import fetch, promtool
@@ -36,7 +36,7 @@ def hello(tmp_path: Path) -> Path:
 
 
 def test_nothing_differs(tmp_path: Path, hello: Path) -> None:
-    checks = [
+    checks: list[Check] = [
         file(hello),
         file(tmp_path / "none", pins.ABSENT),
         NotedFile("Docker", str(hello), HELLO),
@@ -240,7 +240,7 @@ def test_busybox_runs_it_too(tmp_path: Path, hello: Path) -> None:
     busybox = fetch.from_debian("bookworm", "busybox", "busybox").path
     shutil.copy(busybox, tmp_path / "busybox")
     shell = Path("/bin/sh").resolve()
-    checks = [
+    checks: list[Check] = [
         file(hello, "0" * 64),
         # It is the other shell that answers.
         Pin("egress", "which", f"cmp -s /proc/$$/exe {tmp_path}/busybox && echo busybox", "dash"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkhead.drift.pins import FilePin, NotedFile
+from bulkhead.drift.pins import Check, FilePin, NotedFile
 from bulkhead.errors import BulkheadError
 from deploys.self_check import description, settings
 from deploys.self_check.settings import SelfCheckSettings
@@ -16,7 +16,10 @@ from tests.unit.helpers import legacy_host, sh
 
 HOST = legacy_host()
 WANTED = SelfCheckSettings()
-CHECKS = [FilePin("hardening", "/etc/x", "ab" * 32), NotedFile("Docker", "/etc/docker/daemon.json", "cd" * 32)]
+CHECKS: list[Check] = [
+    FilePin("hardening", "/etc/x", "ab" * 32),
+    NotedFile("Docker", "/etc/docker/daemon.json", "cd" * 32),
+]
 
 
 def started_by(unit: bytes, key: str) -> str:
