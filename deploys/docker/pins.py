@@ -6,6 +6,7 @@ from bulkhead.drift import pins
 from bulkhead.drift.pins import Check, Search
 from bulkhead.inventory import InventoryHost
 from bulkhead.look import Look
+from bulkhead.put import Write
 from bulkhead.templates import render
 from deploys.docker import agents_slice, containers, facts, settings
 from deploys.docker.decision import Decision, decide, evidence, traces
@@ -26,7 +27,7 @@ def of(host: InventoryHost, look: Look) -> list[Check]:
         *slice_file,
         pins.units(NAME, [("docker.service", False, True)], ["docker.socket", *sliced]),
         _live(host, decided),
-        *([_slice(host)] if decided.slice else []),
+        *([_slice(host, decided.slice)] if decided.slice else []),
         _containers(host, decided),
     ]
 
@@ -49,8 +50,15 @@ def _live(host: InventoryHost, decided: Decision) -> Search:
     return _search("docker_live", info=facts.answers(host), pieces=pieces, absent=bare, known=known)
 
 
-def _slice(host: InventoryHost) -> Search:
-    return _search("docker_slice", state=agents_slice.STATE, slice=SLICE, tasks_max=settings.of(host).slice.tasks_max)
+def _slice(host: InventoryHost, write: Write) -> Search:
+    return _search(
+        "docker_slice",
+        state=agents_slice.STATE,
+        slice=SLICE,
+        file=write.path,
+        digest=pins.digest(write.content or b""),
+        tasks_max=settings.of(host).slice.tasks_max,
+    )
 
 
 def _containers(host: InventoryHost, decided: Decision) -> Search:

@@ -67,9 +67,7 @@ def deploy(host: InventoryHost, look: Look) -> None:
         obsolete=[before] if before and before != textfile else [],
     )
     announce([f"~ {write.path}" for write in change.writes if write.changes])
-    run(
-        name="Have the host check itself", script=None if there.scheduled and not change.changes else put.script(change)
-    )
+    run(name="Install the self-check", script=None if there.scheduled and not change.changes else put.script(change))
 
 
 def _remove(there: facts.FoundSelfCheck, textfile: str | None) -> None:

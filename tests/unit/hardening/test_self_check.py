@@ -102,11 +102,13 @@ def says(path: Path, name: str, text: str) -> None:
     (path / name).chmod(0o755)
 
 
+# One that is there below /usr/lib wherever there is systemd.
+MASK = "/etc/systemd/system/systemd-journald.service"
 GOOD = {name: unit(name) for name in UNITS}
 UNIT_CASES: dict[str, tuple[dict[str, str], list[str]]] = {
     "as they have to be": ({}, []),
     "masked": (
-        {"auditd.service": unit("auditd.service", "inactive", "masked", "masked")},
+        {"auditd.service": unit("auditd.service", "inactive", "masked", "masked", FragmentPath=MASK)},
         ["unit auditd.service: expected enabled active, found masked"],
     ),
     "disabled": (
@@ -120,6 +122,13 @@ UNIT_CASES: dict[str, tuple[dict[str, str], list[str]]] = {
     "not there": (
         {"auditd.service": unit("auditd.service", "inactive", "", "not-found")},
         ["unit auditd.service: expected enabled active, found nothing"],
+    ),
+    "another file in its place": (
+        {"auditd.service": unit("auditd.service", FragmentPath=MASK)},
+        [
+            f"unit auditd.service: {MASK}: expected /usr/lib/systemd/system/systemd-journald.service,"
+            f" found {MASK} in its place"
+        ],
     ),
     "a drop-in": (
         {"ssh.service": unit("ssh.service", DropInPaths="/usr/lib/systemd/x.conf /etc/systemd/system/x.conf")},
