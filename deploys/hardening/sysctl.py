@@ -51,8 +51,9 @@ def needs(values: Mapping[str, str]) -> list[Need]:
     files = " ".join(file_of(name) for name in values)
     return [
         File(PATH),
-        # grep prints a file's name with each line; one that is empty has no line, and ls says that it is there.
-        Command("hardening.sysctl", f"cd {ROOT} && ls -d {files} 2>/dev/null; echo; grep -sH '' {files}; :"),
+        # grep prints a file's name with each line. One that is empty has none, as has one of an interface that comes or
+        # goes meanwhile; a file of no lines is told by their number.
+        Command("hardening.sysctl", f"cd {ROOT} && grep -sH '' {files}; grep -sHc '' {files} | sed -n 's/:0$/:/p'; :"),
         Command("hardening.sysctl.files", f"{SYSTEMD} --cat-config"),
         Command("hardening.routes", "ip -4 -oneline route show default 2>/dev/null; :"),
     ]
@@ -60,10 +61,8 @@ def needs(values: Mapping[str, str]) -> list[Need]:
 
 def live(look: Look) -> dict[str, str]:
     """File below /proc/sys → value, for those that there are."""
-    there, _, values = look.outputs["hardening.sysctl"].text.partition("\n\n")
-    found = dict.fromkeys(there.splitlines(), "")
-    found |= {path: value for path, _, value in (line.partition(":") for line in values.splitlines())}
-    return {path: _plain(value) for path, value in found.items()}
+    lines = (line.partition(":") for line in look.outputs["hardening.sysctl"].text.splitlines())
+    return {path: _plain(value) for path, _, value in lines}
 
 
 def plan(values: Mapping[str, str], look: Look) -> area.Plan:

@@ -58,7 +58,7 @@ def clean(kind: str = "gvisor_hosts") -> Look:
         },
         {
             "hardening.packages": "apparmor\nauditd\nunattended-upgrades\n/usr/bin/apt-get",
-            "hardening.sysctl": "\n".join(live) + "\n\n" + "\n".join(f"{path}:{value}" for path, value in live.items()),
+            "hardening.sysctl": "\n".join(f"{path}:{value}" for path, value in live.items()),
             "hardening.grub": Output(1, b"", b""),
             "hardening.sshd": "port 22\n"
             + "\n".join(f"{name.lower()} {value}" for name, value in values["sshd"].items()),
@@ -311,7 +311,6 @@ def test_what_would_cut_off_a_way_in_is_told_beside_what_is_wrong() -> None:
     one, other = "net/ipv4/conf/eth0/rp_filter", "net/ipv4/conf/eth1/rp_filter"
     look = said(clean(), "hardening.routes", "default via 192.0.2.1 dev eth0\ndefault via 198.51.100.1 dev eth1\n")
     look = edited(look, "hardening.sysctl", "net/ipv4/conf/all/rp_filter:1", "net/ipv4/conf/all/rp_filter:0")
-    look = edited(look, "hardening.sysctl", f"{one}\n", f"{one}\n{other}\n")
     look = edited(look, "hardening.sysctl", f"{one}:1", f"{one}:1\n{other}:0")
     assert {one.subject for one in findings(look)} == {
         "hardening sysctl",

@@ -255,7 +255,7 @@ def test_one_look_serves_all_areas_and_scripts_are_shell(kind: str) -> None:
     wanted = settings.of(described)
     there = look(
         {"/etc/ssh/sshd_config": "Include /etc/ssh/sshd_config.d/*.conf\n"},
-        sysctl="kernel/sysrq\nnet/ipv4/conf/all/rp_filter\n\nkernel/sysrq:1\nnet/ipv4/conf/all/rp_filter:0",
+        sysctl="kernel/sysrq:1\nnet/ipv4/conf/all/rp_filter:0",
         apparmor="Y",
         docker_info=BARE,
         ksm="1",

@@ -66,8 +66,19 @@ def test_the_live_values_of_this_machine() -> None:
 
 
 def test_a_value_that_is_empty_is_not_one_that_is_not_there() -> None:
-    said = "kernel/core_pattern\nnet/a\n\nnet/a:1\t2"
-    assert sysctl.live(look(sysctl=said)) == {"kernel/core_pattern": "", "net/a": "1 2"}
+    assert sysctl.live(look(sysctl="net/a:1\t2\nkernel/core_pattern:")) == {"kernel/core_pattern": "", "net/a": "1 2"}
+
+
+@in_namespaces
+def test_interfaces_that_come_and_go_meanwhile_have_no_empty_values() -> None:
+    """As those of containers do all the time."""
+    asked = sysctl.needs({"net.ipv4.conf.*.rp_filter": "1", "net.ipv6.conf.*.accept_redirects": "0"})[1].script  # type: ignore[union-attr]
+    coming = "while ip link add dummy7 type bridge; do ip link delete dummy7; done & coming=$!"
+    looks = f"for _ in $(seq 100); do {asked}\necho ===; done"
+    result = apart(f"{coming}\n{looks}; kill $coming; ip link delete dummy7; :", "--net")
+    assert "net/ipv4/conf/dummy7/rp_filter:" in result.stdout
+    for said in result.stdout.split("===\n")[:-1]:
+        assert "" not in sysctl.live(look(sysctl=said)).values(), said
 
 
 FILE = sysctl.content({"a.b": "1", "a.*.c": "2"})
@@ -75,25 +86,25 @@ FILE = sysctl.content({"a.b": "1", "a.*.c": "2"})
 
 def test_nothing_to_do_is_no_script() -> None:
     values = {"a.b": "1", "a.*.c": "2"}
-    there = look({sysctl.PATH: FILE}, sysctl="a/b\na/x/c\n\na/b:1\na/x/c:2")
+    there = look({sysctl.PATH: FILE}, sysctl="a/b:1\na/x/c:2")
     assert sysctl.plan(values, there).script is None
     assert sysctl.plan(values, there).notes == ()
 
 
 def test_a_live_value_that_differs_is_mended_though_the_file_is_right() -> None:
-    plan = sysctl.plan({"a.b": "1", "a.*.c": "2"}, look({sysctl.PATH: FILE}, sysctl="a/b\na/x/c\n\na/b:1\na/x/c:0"))
+    plan = sysctl.plan({"a.b": "1", "a.*.c": "2"}, look({sysctl.PATH: FILE}, sysctl="a/b:1\na/x/c:0"))
     assert plan.lines == ("~ a.x.c: 0 → 2",)
     assert plan.script is not None
 
 
 def test_a_file_that_differs_is_mended_though_the_kernel_is_right() -> None:
-    plan = sysctl.plan({"a.b": "1"}, look({sysctl.PATH: FILE}, sysctl="a/b\n\na/b:1"))
+    plan = sysctl.plan({"a.b": "1"}, look({sysctl.PATH: FILE}, sysctl="a/b:1"))
     assert plan.lines[0].startswith("/etc/sysctl.d/zz-bulkhead.conf: - -a.all.c = 2")
     assert plan.script is not None
 
 
 def test_what_this_kernel_has_not_got_is_named_and_no_error() -> None:
-    plan = sysctl.plan({"a.b": "1", "a.*.c": "2", "d.e": "3"}, look(sysctl="a/b\n\na/b:1"))
+    plan = sysctl.plan({"a.b": "1", "a.*.c": "2", "d.e": "3"}, look(sysctl="a/b:1"))
     assert plan.notes == ("sysctl: this kernel has no a.*.c, d.e",)
 
 
@@ -139,7 +150,7 @@ def uplinks(values: dict[str, str], routes: str, every: str = "0", eth0: str = "
     conf = "net/ipv4/conf"
     files = [f"{conf}/{name}/rp_filter" for name in ("all", "eth0", "eth0.100")]
     said = "\n".join(f"{path}:{value}" for path, value in zip(files, (every, eth0, eth1), strict=True))
-    sysctl.plan(values, look(sysctl="\n".join(files) + f"\n\n{said}", routes=routes))
+    sysctl.plan(values, look(sysctl=said, routes=routes))
 
 
 STRICT = {"net.ipv4.conf.*.rp_filter": "1"}
@@ -268,7 +279,7 @@ def test_what_is_right_already_is_not_written_again(tmp_path: Path, monkeypatch:
     before = (kernel / "one").stat().st_mtime_ns
     values = {"kernel.one": "1", "kernel.two": "2", "kernel.three": "3"}
     there = {**look().files, sysctl.PATH: None}
-    seen = look(sysctl="kernel/one\nkernel/two\n\nkernel/one:1\nkernel/two:0")
+    seen = look(sysctl="kernel/one:1\nkernel/two:0")
     plan = sysctl.plan(values, type(seen)(there, seen.outputs))
     assert plan.script
     result = sh(plan.script)
@@ -282,7 +293,7 @@ def test_what_is_right_already_is_not_written_again(tmp_path: Path, monkeypatch:
 def test_a_value_that_the_kernel_takes_and_does_not_keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = tree(tmp_path, monkeypatch, one="0")
     (kernel / "two").symlink_to("/dev/null")
-    seen = look(sysctl="kernel/one\nkernel/two\n\nkernel/one:0")
+    seen = look(sysctl="kernel/one:0")
     seen.files[sysctl.PATH] = None
     plan = sysctl.plan({"kernel.one": "1", "kernel.two": "2"}, seen)
     assert plan.script
