@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from bulkhead.errors import BulkheadError
-from bulkhead.inventory import AbsolutePath, InventoryHost, Settings, read
+from bulkhead.inventory import AbsolutePath, InventoryHost, Settings, once, read
 
 KEY = "self_check"
 
@@ -41,6 +41,7 @@ class SelfCheckSettings(Settings):
     """The label `inventory` of the metrics; that of `bulkhead drift` makes one row of both."""
 
 
+@once
 def of(host: InventoryHost) -> SelfCheckSettings | None:
     """The settings of a host; None where it has to be without.
 

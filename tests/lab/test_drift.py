@@ -260,7 +260,8 @@ TAMPERS = {
         f"cp -p {CONTAINERD} /root/kept.toml; printf '\\n[{CRI}.runtimes.evil]\\n  runtime_type ="
         f' "io.containerd.runc.v2"\\n\' >>{CONTAINERD}; systemctl restart containerd; sleep 3',
         "containerd",
-        ("containerd runtime evil",),
+        # The record of what stands beside ours in the file is of another file now.
+        ("containerd runtime evil", "/var/lib/bulkhead/containerd.json"),
         undo=f"mv /root/kept.toml {CONTAINERD}; systemctl restart containerd; sleep 3",
     ),
     "containerd's file that others can write to": Tamper(
@@ -310,7 +311,7 @@ TAMPERS = {
         f"cp -p {DOCKER} /root/kept.json;"
         f' sed -i \'s,"runtimes": {{,&"evil": {{"path": "/usr/bin/true"}}\\,,\' {DOCKER}; {RELOAD}',
         "Docker",
-        ("docker runtime evil",),
+        ("docker runtime evil", "/var/lib/bulkhead/docker.json"),
         undo=f"mv /root/kept.json {DOCKER}; systemctl restart docker; sleep 3",
     ),
     "a drop-in on Docker's socket": Tamper(

@@ -85,7 +85,7 @@ class Drill:
         """The command of the verification's check of sshd, on the host itself."""
         self._number += 1
         described = self.folder / f"described_{self._number}.json"
-        entry = {"name": "local", "groups": ["gvisor_hosts"], "data": self.data(**sshd)}
+        entry = {"name": "@local", "groups": ["gvisor_hosts"], "data": self.data(**sshd)}
         described.write_text(json.dumps([entry]))
         check = "tests/host/test_hardening.py::test_sshd"
         options = f"-q -p no:cacheprovider --hosts local:// --described {described}"
