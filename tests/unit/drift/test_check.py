@@ -396,7 +396,9 @@ def test_ctrl_c_ends_it_at_once(tmp_path: Path, server: Sshd) -> None:
         port = silent.getsockname()[1]
         hosts = {f"h{number}": server.data(ssh_port=port) for number in range(20)}
         path = inventory(tmp_path / "inventory.py", **hosts)
-        command = [sys.executable, "-m", "bulkhead", "drift", "--no-upstream", str(path)]
+        # Whoever starts the tests in the background has the signal ignored, and all that they start, too.
+        heeding = ["env", "--default-signal=INT", sys.executable, "-m", "bulkhead"]
+        command = [*heeding, "drift", "--no-upstream", str(path)]
         process = subprocess.Popen(
             [*command, "--format", "json", "--output", str(tmp_path / "a")],
             cwd=ROOT,
