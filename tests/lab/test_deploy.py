@@ -23,7 +23,7 @@ def test_every_check_passes(converged: Machine, runs: Runs) -> None:
     with converged.way_out():
         outcomes = runs.verify()
     assert set(outcomes.values()) == {"passed"}
-    assert sum(name.startswith(("containerd.", "docker.", "gvisor.")) for name in outcomes) == 15
+    assert sum(name.startswith(("containerd.", "docker.", "gvisor.")) for name in outcomes) == 16
     assert sum(name.startswith("hardening.") for name in outcomes) == HARDENING
     assert sum(name.startswith("egress.") for name in outcomes) == EGRESS
 

@@ -57,7 +57,7 @@ def test_it_is_verified(hardened: Machine, legacy_runs: Runs) -> None:
     # Its tools have to be on the machine, which is not Docker's part.
     own.pop("docker_options.apparmor")
     assert set(own.values()) == {"passed"}
-    assert len(own) == 14
+    assert len(own) == 16
 
 
 def test_an_edit_elsewhere_in_the_file_restarts_nothing(hardened: Machine, legacy_runs: Runs) -> None:
