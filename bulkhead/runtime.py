@@ -12,6 +12,9 @@ from bulkhead.inventory import ENGINES
 RUNC = "runc"
 """The runtime that engines bring along."""
 
+RUNC_TYPE = "io.containerd.runc.v2"
+"""The shim of runc, and of what is run in its place: crun, youki, NVIDIA's."""
+
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 """What a handler may be called (Kubernetes, RuntimeClass: a DNS label), which Docker takes as well."""
 
@@ -42,6 +45,11 @@ class Runtime:
     engines: frozenset[str] = frozenset(ENGINES)
     default: bool = False
     proof: str = ""
+
+    @property
+    def shares_kernel(self) -> bool:
+        """Whether its containers run on the host's own kernel."""
+        return self.runtime_type == RUNC_TYPE
 
 
 def to_prove(runtimes: Sequence[Runtime], changed: Sequence[Runtime]) -> Sequence[Runtime]:

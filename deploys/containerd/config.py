@@ -15,7 +15,7 @@ from typing import Any
 
 from bulkhead.errors import BulkheadError
 from bulkhead.registration import TOML, Keys, Ledger, Record, Setting, apply, in_file, undo
-from bulkhead.runtime import RUNC, Runtime
+from bulkhead.runtime import RUNC, RUNC_TYPE, Runtime
 
 PATH = "/etc/containerd/config.toml"
 
@@ -33,8 +33,8 @@ OLDEST = (1, 6)
 """The oldest containerd whose configuration is known here."""
 
 BUILT_IN_RUNC: dict[tuple[int, int], dict[str, Any]] = {
-    (1, 6): {"runtime_type": "io.containerd.runc.v2"},
-    (1, 7): {"runtime_type": "io.containerd.runc.v2", "sandbox_mode": "podsandbox"},
+    (1, 6): {"runtime_type": RUNC_TYPE},
+    (1, 7): {"runtime_type": RUNC_TYPE, "sandbox_mode": "podsandbox"},
 }
 """The runc that containerd 1.x has as long as its configuration names no runtime at all, as its own dump shows it."""
 

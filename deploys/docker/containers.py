@@ -11,7 +11,8 @@ from bulkhead.errors import BulkheadError
 CAPABILITIES = {"ALL", "BPF", "DAC_READ_SEARCH", "SYS_ADMIN", "SYS_MODULE", "SYS_PTRACE", "SYS_RAWIO"}
 """Those with which a container that shares the host's kernel gets out of its bounds."""
 
-_SOCKET = re.compile(r"(^|/)(docker|containerd)\.sock$")
+_SOCKET = re.compile(r"(^|/)(docker|containerd)\.sock$|^/(var|run|var/run|(var/)?run/containerd)?/?$")
+"""What a container must not have of the host's files: the engines' sockets, and the directories that they are in."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,13 @@ def breaches(
     for key, what in (("PidMode", "processes"), ("IpcMode", "shared memory"), ("UsernsMode", "user namespace")):
         if "host" in container.values(key):
             yield Breach(what, "its own", "the host's")
-    for option in re.findall(r"\w+=unconfined", " ".join(container.values("SecurityOpt"))):
-        yield Breach(option.partition("=")[0], "confined", "unconfined")
+    # A colon is Docker's former spelling, which it still takes.
+    for option in re.findall(r'"(\w+)[=:]unconfined"', " ".join(container.values("SecurityOpt"))):
+        yield Breach(option, "confined", "unconfined")
     added = {name.removeprefix("CAP_") for name in re.findall(r'"(\w+)', " ".join(container.values("CapAdd")))}
     if added & CAPABILITIES:
         yield Breach("capabilities", "", ", ".join(sorted(added & CAPABILITIES)))
-    outside = [name for name in container.values("CgroupParent") if parents and name and name not in parents]
-    if outside:
+    outside = [name for name in container.values("CgroupParent") if name and name not in parents]
+    outside += [path for path in container.values("Cgroup") if not {*path.split("/")} & {*parents}]
+    if parents and outside:
         yield Breach("cgroup", " or ".join(sorted(parents)), outside[0])

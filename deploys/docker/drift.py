@@ -14,7 +14,7 @@ from bulkhead.drift.finding import Finding
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import InventoryHost
 from bulkhead.look import Command, Look, Need
-from bulkhead.runtime import RUNC
+from bulkhead.runtime import RUNC, RUNC_TYPE
 from bulkhead.templates import render
 from deploys.docker import agents_slice, containers, daemon, facts, settings
 from deploys.docker.decision import Decision, decide, has, refuse
@@ -23,7 +23,7 @@ from deploys.docker.options import SLICE
 NAME = "Docker"
 UNITS = ("docker.service", "docker.socket")
 
-BUILT_IN = {RUNC, "io.containerd.runc.v2", "io.containerd.runc.v1", "io.containerd.runtime.v1.linux"}
+BUILT_IN = {RUNC, RUNC_TYPE, "io.containerd.runc.v1", "io.containerd.runtime.v1.linux"}
 """The names under which Docker has runc by itself (20.10 to 28)."""
 
 
@@ -135,10 +135,11 @@ def bounds(host: InventoryHost, decided: Decision) -> tuple[set[str], set[str], 
     ours = {runtime.name for runtime in decided.runtimes}
     if settings.legacy(host):
         lifted = "default-runtime" in settings.of(host).options
-        runtimes = set() if lifted else {RUNC, "io.containerd.runc.v2"}
+        runtimes = set() if lifted else {RUNC, RUNC_TYPE}
     else:
         runtimes = ours if decided.default in ours else ours | BUILT_IN
-    return runtimes, ours, {SLICE} if decided.slice else set()
+    sandboxes = {runtime.name for runtime in decided.runtimes if not runtime.shares_kernel}
+    return runtimes, sandboxes, {SLICE} if decided.slice else set()
 
 
 def _containers(compared: Comparison, host: InventoryHost, decided: Decision, text: str) -> None:

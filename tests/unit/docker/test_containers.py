@@ -54,12 +54,15 @@ def inspected(
 
 
 class Daemon:
-    """Something that answers on a Unix socket as dockerd does; `gone` have ended since they were listed."""
+    """Something that answers on a Unix socket as dockerd does; `gone` have ended since they were listed.
+
+    `trouble` is container → the status of the answer, 0 for none at all."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.there: list[dict[str, Any]] = []
         self.gone: set[str] = set()
+        self.trouble: dict[str, int] = {}
 
     def answer(self, path: str) -> tuple[int, str]:
         if path == "/containers/json":
@@ -68,6 +71,8 @@ class Daemon:
         name = path.split("/")[2]
         if name in self.gone:
             return 404, '{"message":"No such container"}\n'
+        if name in self.trouble:
+            return self.trouble[name], '{"message":"context deadline exceeded"}\n'
         (found,) = (one for one in self.there if one["Id"] == name)
         return 200, json.dumps(found, separators=(",", ":")) + "\n"
 
@@ -81,6 +86,9 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
         def do_GET(self) -> None:
             status, text = stand_in.answer(self.path)
+            if not status:
+                self.close_connection = True
+                return
             self.send_response(status)
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
@@ -150,12 +158,21 @@ def test_a_tenant_s_own_words_hide_nothing(daemon: Daemon, tmp_path: Path) -> No
     ]
 
 
+PROFILE = 'seccomp={"names":["read","apparmor=unconfined"],"args":[]}'
+"""As docker hands over a profile that is in a file: the whole of it."""
+
 BREACHES: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
     ({"PidMode": "host"}, [("processes", "the host's")]),
     ({"IpcMode": "host"}, [("shared memory", "the host's")]),
     ({"UsernsMode": "host"}, [("user namespace", "the host's")]),
     ({"SecurityOpt": ["seccomp=unconfined"]}, [("seccomp", "unconfined")]),
     ({"SecurityOpt": ["apparmor=unconfined", "label=x"]}, [("apparmor", "unconfined")]),
+    (
+        {"SecurityOpt": ["seccomp:unconfined", "apparmor:unconfined"]},
+        [("seccomp", "unconfined"), ("apparmor", "unconfined")],
+    ),
+    ({"SecurityOpt": [PROFILE, "apparmor=unconfined"]}, [("apparmor", "unconfined")]),
+    ({"SecurityOpt": [PROFILE, "label=type:unconfined_t"]}, []),
     ({"CapAdd": ["CAP_SYS_ADMIN", "CAP_NET_BIND_SERVICE"]}, [("capabilities", "SYS_ADMIN")]),
     ({"CapAdd": ["ALL"]}, [("capabilities", "ALL")]),
     ({"CapAdd": ["CAP_SYSLOG"]}, []),
@@ -181,6 +198,35 @@ def test_the_engine_s_socket_opens_every_sandbox(daemon: Daemon, tmp_path: Path)
     assert found(daemon, tmp_path) == [("agent", "engine's socket", "/run/docker.sock")]
 
 
+@pytest.mark.parametrize("source", ["/", "/run", "/run/", "/var", "/var/run", "/run/containerd", "/var/run/containerd"])
+def test_and_so_do_the_directories_that_it_is_in(source: str, daemon: Daemon, tmp_path: Path) -> None:
+    daemon.there = [{**inspected(), "Mounts": [{"Source": "/srv/run"}, {"Source": "/var/lib"}, {"Source": source}]}]
+    assert found(daemon, tmp_path) == [("agent", "engine's socket", source)]
+
+
+def test_one_that_does_not_answer_is_never_one_that_has_ended(daemon: Daemon, tmp_path: Path) -> None:
+    """Neither the first nor the last of several."""
+    api = render("docker/api.sh.j2", socket=daemon.path, path="/containers/json").strip()
+    script = f"d={tmp_path}; export d\n{render('docker/inspected.sh.j2', socket=daemon.path, containers=api)}"
+    daemon.there = [inspected("a", 1), inspected("b", 2), inspected("c", 3)]
+    for one in daemon.there:
+        for trouble in (0, 500):
+            daemon.trouble = {one["Id"]: trouble}
+            assert sh(script).returncode == 1, (one["Name"], trouble)
+
+
+def test_where_it_runs_counts_whatever_was_asked_for(daemon: Daemon, tmp_path: Path) -> None:
+    """One that started while the daemon had no slice says nothing of a cgroup."""
+    here = sh("sed -n 's/^0:://p' /proc/$PPID/cgroup").stdout.strip()
+    daemon.there = [inspected()]
+    daemon.there[0]["State"] = {"Status": "running", "Pid": os.getpid(), "ExitCode": 0}
+    (container,) = parse(asked(daemon, tmp_path))
+    assert [*breaches(container, RUNSC, set(), {"agents.slice"})] == [Breach("cgroup", "agents.slice", here)]
+    daemon.there[0]["State"]["Pid"] = 2**22 + 1
+    (container,) = parse(asked(daemon, tmp_path))
+    assert [*breaches(container, RUNSC, set(), {"agents.slice"})] == []
+
+
 def test_the_slice() -> None:
     def told(parent: str) -> list[Breach]:
         (container,) = parse(f'container\n"Id":"a"\n"Name":"/a"\n"Runtime":"runc"\n"CgroupParent":"{parent}"\n')
@@ -188,6 +234,9 @@ def test_the_slice() -> None:
 
     assert told("") == told("agents.slice") == []
     assert told("system.slice") == [Breach("cgroup", "agents.slice", "system.slice")]
+    assert told('"\n"Cgroup":"/agents.slice/docker-1.scope') == []
+    other = "/system.slice/docker-1.scope"
+    assert told(f'"\n"Cgroup":"{other}') == [Breach("cgroup", "agents.slice", other)]
 
 
 @pytest.mark.parametrize("text", ['container\n"Id":"a"\n"Runtime":"runc"\n', 'container\n"Id":"a"\n"Name":"/a"\n'])

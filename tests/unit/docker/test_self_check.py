@@ -19,9 +19,10 @@ from bulkhead.inventory import InventoryHost
 from bulkhead.look import Look
 from deploys.docker import pins
 from deploys.docker.facts import LEDGER
-from tests.unit.docker.test_containers import inspected
+from tests.unit.docker.test_containers import PROFILE, inspected
 from tests.unit.docker.test_drift import GVISOR, LEGACY, gvisor, gvisor_info, legacy
 from tests.unit.docker.test_hardened import INFO
+from tests.unit.helpers import gvisor_host
 from tests.unit.self_check.running import Run, host
 
 SOCKET = "/run/docker.sock"
@@ -149,6 +150,9 @@ CONTAINERS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"SecurityOpt": ["seccomp=unconfined", "apparmor=unconfined"]},
         ["apparmor", "seccomp"],
     ),
+    "in Docker's former spelling": ({"SecurityOpt": ["seccomp:unconfined", "no-new-privileges"]}, ["seccomp"]),
+    "after a profile in a file": ({"SecurityOpt": [PROFILE, "apparmor=unconfined"]}, ["apparmor"]),
+    "with a profile in a file": ({"SecurityOpt": [PROFILE]}, []),
     "rights": ({"CapAdd": ["CAP_SYS_ADMIN", "NET_BIND_SERVICE"]}, ["capabilities"]),
     "harmless rights": ({"CapAdd": ["NET_BIND_SERVICE"], "SecurityOpt": ["no-new-privileges"]}, []),
     "outside of the slice": ({"CgroupParent": "system.slice"}, ["cgroup"]),
@@ -177,6 +181,27 @@ def test_the_engine_s_socket(tmp_path: Path) -> None:
     # The socket that is asked has another name in the test, and in the program then.
     run = checked(tmp_path, GVISOR, gvisor(), gvisor_info(GVISOR), agent)
     assert run.found == ["critical Docker container agent: engine's socket"]
+
+
+@pytest.mark.parametrize("source", ["/", "/run", "/var/run/", "/run/containerd"])
+def test_a_directory_that_it_is_in(source: str, tmp_path: Path) -> None:
+    agent = {**inspected(), "Mounts": [{"Source": "/srv/run"}, {"Source": "/var/lib"}, {"Source": source}]}
+    run = checked(tmp_path, GVISOR, gvisor(), gvisor_info(GVISOR), agent)
+    assert run.found == ["critical Docker container agent: engine's socket"]
+
+
+def test_where_it_runs_counts_whatever_was_asked_for(tmp_path: Path) -> None:
+    agent = inspected(**{**FREE, "CgroupParent": ""})
+    agent["State"] = {"Pid": os.getpid()}
+    assert on_legacy(tmp_path, INFO, agent).found == ["critical Docker container agent: cgroup"]
+
+
+def test_a_runtime_on_the_host_s_kernel_keeps_nothing_within(tmp_path: Path) -> None:
+    runtimes = {"crun": {"runtime_type": "io.containerd.runc.v2", "binary": "/usr/bin/crun", "engines": ["docker"]}}
+    described = gvisor_host(engines=["docker"], runtimes=runtimes)
+    told = gvisor_info(described)
+    run = checked(tmp_path, described, gvisor(described), told, inspected(Runtime="crun", PidMode="host"))
+    assert run.found == ["critical Docker container agent: processes"]
 
 
 def test_a_label_that_is_called_as_a_key_hides_nothing(tmp_path: Path) -> None:
