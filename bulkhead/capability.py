@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from bulkhead.drift import accepted
-from bulkhead.drift.finding import Finding
+from bulkhead.drift.finding import Finding, comparison
 from bulkhead.drift.pins import Check
 from bulkhead.drift.secrets import safe
 from bulkhead.errors import BulkheadError
@@ -197,7 +197,7 @@ def pins_of(host: InventoryHost, look: Look) -> list[Check]:
 def _incomparable(capability: Capability, why: str, hint: str) -> Finding:
     return Finding(
         capability=capability.name,
-        subject=f"{capability.name}: comparison",
+        subject=comparison(capability.name),
         expected="the host can be compared with its description",
         actual=why,
         severity="critical",

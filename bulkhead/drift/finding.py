@@ -14,6 +14,11 @@ SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 """The worst first."""
 
 
+def comparison(capability: str) -> str:
+    """The subject of the finding that a capability could not be compared: nothing else is known of it then."""
+    return f"{capability}: comparison"
+
+
 @dataclass(frozen=True)
 class Finding:
     """Something on a host that is not as the inventory describes it, or that weakens what is.

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from bulkhead.drift.finding import SEVERITIES, Finding, Severity
+from bulkhead.drift.finding import SEVERITIES, Finding, Severity, comparison
 from bulkhead.errors import BulkheadError
 
 NO_DRIFT, ERROR, DRIFT = 0, 1, 2
@@ -109,17 +109,28 @@ def host_report(
     """The report of a host that was looked at `at`, worst findings first, each with the time since when it is known.
 
     `before` is what the check before said of the host. Where it could not be looked at then, what it carried on from
-    earlier still counts.
+    earlier still counts; and so does what is known of a capability that could not be compared now.
     """
-    known = {_key(seen.finding): seen.since for seen in before.findings} if before else {}
-    ordered = sorted(set(findings), key=lambda one: (SEVERITIES.index(one.severity), one.capability, one.subject))
+    known = {_key(seen.finding): seen for seen in before.findings} if before else {}
+    subjects = {(finding.capability, finding.subject) for finding in findings}
+    carried = [
+        seen.finding
+        for seen in known.values()
+        if (seen.finding.capability, comparison(seen.finding.capability)) in subjects
+        and seen.finding.subject != comparison(seen.finding.capability)
+    ]
+    ordered = sorted(
+        {*findings, *carried}, key=lambda one: (SEVERITIES.index(one.severity), one.capability, one.subject)
+    )
     now = {_key(finding) for finding in ordered}
     return HostReport(
         name=name,
         looked_at=at,
         seconds=seconds,
-        findings=tuple(Seen(finding=finding, since=known.get(_key(finding), at)) for finding in ordered),
-        gone=tuple(seen for seen in before.findings if _key(seen.finding) not in now) if before else (),
+        findings=tuple(
+            Seen(finding=one, since=known[_key(one)].since if _key(one) in known else at) for one in ordered
+        ),
+        gone=tuple(seen for key, seen in known.items() if key not in now),
     )
 
 

@@ -33,7 +33,7 @@ def test_it_is_done_regularly(host: Host) -> None:
     assert f"{program}  /usr/local/sbin/bulkhead-drift-self" in host.check_output("systemctl cat %s", SERVICE)
 
 
-def test_its_metrics_are_there_to_be_read(host: Host, wanted: dict[str, Any]) -> None:
+def test_its_metrics_are_there_to_be_read(host: Host, described: InventoryHost, wanted: dict[str, Any]) -> None:
     """Those of a check that was just made, of this host and by this program, in a file that anybody may read."""
     directory = wanted.get("textfile_directory", "/var/lib/prometheus/node-exporter")
     path = f"{directory}/bulkhead-drift-self.prom"
@@ -44,10 +44,10 @@ def test_its_metrics_are_there_to_be_read(host: Host, wanted: dict[str, Any]) ->
         for sample in family.samples
     }
     late = 2 * (int(wanted.get("interval", 300)) + int(wanted.get("jitter", 60))) + 600
-    now = int(host.check_output("date +%%s"))
+    now = int(host.check_output("date +%s"))
     assert now - late < samples["last_run_timestamp_seconds", ""].value <= now + 1, time.ctime(now)
     assert samples["hosts", "error"].value == 0
     up = samples["host_up", ""]
-    assert (up.value, up.labels["host"]) == (1, host.backend.hostname)
+    assert (up.value, up.labels["host"]) == (1, described.name)
     program = host.check_output("sha256sum /usr/local/sbin/bulkhead-drift-self").split()[0]
     assert samples["description_info", ""].labels["sha256"] == program

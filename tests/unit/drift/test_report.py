@@ -49,6 +49,22 @@ def test_what_is_known_outlives_a_check_that_did_not_reach_the_host() -> None:
     assert third.looked_at == EVEN_LATER
 
 
+def test_what_is_known_outlives_a_check_that_could_not_compare_it() -> None:
+    """Nobody saw it go; what is known of another capability is compared as ever."""
+    silent = Finding("docker", "docker: comparison", "compared", "no answer", "critical", "Look at the host.")
+    cut = Finding("docker", "docker: comparison", "compared", "another reason", "critical", "Look at the host.")
+    first = host_report("a", [FORWARD, MODE], NOON, 0.1, None)
+    second = host_report("a", [silent], LATER, 0.1, first)
+    assert {(seen.finding, seen.since) for seen in second.findings} == {(MODE, NOON), (silent, LATER)}
+    assert [seen.finding for seen in second.gone] == [FORWARD]
+    third = host_report("a", [cut], EVEN_LATER, 0.1, second)
+    assert {(seen.finding, seen.since) for seen in third.findings} == {(MODE, NOON), (cut, EVEN_LATER)}
+    assert [seen.finding for seen in third.gone] == [silent]
+    fourth = host_report("a", [MODE], EVEN_LATER, 0.1, third)
+    assert [(seen.finding, seen.since) for seen in fourth.findings] == [(MODE, NOON)]
+    assert [seen.finding for seen in host_report("a", [], EVEN_LATER, 0.1, third).gone] == [cut, MODE]
+
+
 def test_a_host_that_never_answered_was_never_looked_at() -> None:
     first = failed_report("a", "no answer", 10.0, None)
     assert failed_report("a", "no answer", 10.0, first).looked_at is None
