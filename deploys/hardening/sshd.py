@@ -108,6 +108,7 @@ def plan(values: Mapping[str, str], look: Look, named: Collection[str] = ()) -> 
         check=render("hardening/sshd_check.sh.j2", **fill),
         activate=render("hardening/sshd_activate.sh.j2"),
         prove=render("hardening/sshd_prove.sh.j2", **fill),
+        restore=render("hardening/sshd_restore.sh.j2"),
     )
 
 
