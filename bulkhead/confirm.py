@@ -15,7 +15,7 @@ from pyinfra.api.exceptions import ConnectError
 from pyinfra.connectors.base import BaseConnector
 
 from bulkhead.guard import be_strict, becomes_root
-from bulkhead.trial import Trial
+from bulkhead.trial import CONFIRMED, Trial
 
 TIMEOUT = 180
 """Seconds that the confirmation may take once it is connected."""
@@ -45,6 +45,9 @@ def _confirm(state: State, host: Host, trial: Trial, probes: str, keep: str, ret
         return True
     logger.error(f"{host.print_prefix}the new {trial.what} is taken back: {why}")
     done, said = _root(host.connector, host, trial.take_back)
+    if done and CONFIRMED in said.splitlines():
+        logger.warning(f"{host.print_prefix}it was confirmed before that, so it stays: only the answer was lost")
+        return True
     if done:
         logger.error(f"{host.print_prefix}the {trial.before} from before is in force again")
         for line in said.splitlines():
@@ -82,7 +85,7 @@ def _root(connector: BaseConnector, host: Host, script: str) -> tuple[bool, str]
         status, output = connector.run_shell_command(
             StringCommand("sh"), False, False, _stdin=script, _sudo=becomes_root(host.data.dict()), _timeout=TIMEOUT
         )
-    except (OSError, SSHException, TimeoutError) as error:
+    except (EOFError, OSError, SSHException) as error:
         return False, f"{type(error).__name__}: {error}"
     said = output.stderr.strip()
     return status, said if status or said else "it failed without a word"

@@ -24,6 +24,9 @@ from bulkhead.templates import render, whole
 Seconds = Annotated[int, Field(ge=20, le=3600)]
 """How long a host waits for the confirmation, as the inventory may say it."""
 
+CONFIRMED = "it was confirmed"
+"""What `Trial.take_back` says on standard error where there is nothing to take back any more."""
+
 UNITS = "/etc/systemd/system"
 RUN = "/run"
 
@@ -80,8 +83,16 @@ class Trial:
 
     @property
     def take_back(self) -> str:
-        """The script that takes it back at once. The timer goes last: it is what helps when this does not."""
-        return f"PATH={files.preamble_values()['path']}; sh {self.state}/rollback && systemctl stop {self.unit}.timer"
+        """The script that takes it back at once. The timer goes last: it is what helps when this does not.
+
+        One that was confirmed, though nobody heard of it, is left alone.
+        """
+        rollback = f"{self.state}/rollback"
+        return (
+            f"PATH={files.preamble_values()['path']}\n"
+            f"[ -e {self.pending} ] || [ -e {rollback} ] || {{ echo '{CONFIRMED}' >&2; exit 0; }}\n"
+            f"sh {rollback} && systemctl stop {self.unit}.timer"
+        )
 
     def values(self, restore: str, *, boots: bool = False) -> dict[str, Any]:
         """What `host/trial.sh.j2` needs. `restore` is the shell snippet that goes back.

@@ -92,6 +92,16 @@ def test_what_is_confirmed_stays_and_nothing_of_the_trial_does(etc: Path, timers
     assert not (timers / "bulkhead-area-rollback.timer").exists()
 
 
+@pytest.mark.usefixtures("timers")
+def test_what_was_confirmed_is_not_taken_back_by_one_who_did_not_hear_of_it(etc: Path) -> None:
+    tried = trial(change(etc))
+    assert sh(tried.put(change(etc))).stderr == ""
+    assert sh(tried.confirm()).stderr == ""
+    back = sh(tried.take_back)
+    assert (back.returncode, back.stderr) == (0, "it was confirmed\n")
+    assert state(etc) == NEW
+
+
 def test_what_nobody_confirms_goes_by_itself_in_its_time(etc: Path, timers: Path) -> None:
     mode = (etc / "a.conf").stat().st_mode
     tried = trial(change(etc), seconds=2)
