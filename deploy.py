@@ -14,7 +14,7 @@ leftovers.deploy()
 # Both kinds of host. First, so that what the engines prove, they prove on the host as it will be.
 hardening.deploy()
 
-# Who may reach what, before anything runs that could reach it.
+# Who may reach what, and the proxy for names, before anything runs that could reach it.
 egress.deploy()
 
 # gvisor_hosts: untrusted agents, in gVisor's sandbox.
@@ -26,7 +26,7 @@ docker.deploy()
 
 gvisor.remove()
 
-# The networks that the engines make for the agents, and the proxy for names.
+# The networks that the engines make for the agents.
 egress.agents()
 
 # control_nodes: the fleet is checked for drift on schedule.

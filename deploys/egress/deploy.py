@@ -53,7 +53,13 @@ CAPABILITY = register(
 
 @converges(CAPABILITY)
 def deploy(host: InventoryHost, look: Look) -> None:
-    """Load the policy, have it confirmed, and have it loaded at boot before the engines."""
+    """Bring the policy into force, and the proxy: what an agent may no longer reach must not wait for other steps."""
+    _policy(host, look)
+    _proxy(host, look)
+
+
+def _policy(host: InventoryHost, look: Look) -> None:
+    """Load it, have it confirmed, and have it loaded at boot before the engines."""
     there = facts.found(look)
     wanted = settings.of(host)
     if wanted.off:
@@ -124,11 +130,10 @@ def _off(reason: str, there: facts.FoundEgress) -> None:
 
 @converges(CAPABILITY)
 def agents(host: InventoryHost, look: Look) -> None:
-    """Make the agents' networks and the proxy for names: after the engines, which make the networks."""
+    """Make the agents' networks: after the engines, which make them."""
     if "docker" in host.data.get("engines", ()):
         _docker_networks(host, look)
     _cni_networks(host, look)
-    _proxy(host, look)
 
 
 def _docker_networks(host: InventoryHost, look: Look) -> None:

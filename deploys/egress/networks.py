@@ -52,6 +52,8 @@ def cni(host: InventoryHost) -> dict[str, bytes]:
                             "type": "bridge",
                             "bridge": interface(name),
                             "isGateway": True,
+                            # A bridge outlives its containers, and may have the address of an earlier network.
+                            "forceAddress": True,
                             "ipMasq": True,
                             "ipam": {
                                 "type": "host-local",
