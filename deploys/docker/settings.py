@@ -139,14 +139,10 @@ def managed(host: InventoryHost) -> dict[str, Any]:
     if not legacy(host):
         return {}
     # Not above, since that package needs this one.
-    from deploys.egress.settings import of as egress_of
+    from deploys.egress.settings import name_servers
 
     found = of(host)
-    servers = [
-        str(server.network_address)
-        for server in sorted(egress_of(host).resolvers, key=lambda server: server.version)
-        if server.prefixlen == server.max_prefixlen
-    ]
+    servers = name_servers(host)
     return {**found.managed, **({DNS: servers} if servers and yielding(host) else {})}
 
 

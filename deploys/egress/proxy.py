@@ -76,7 +76,7 @@ def files(host: InventoryHost) -> dict[str, bytes]:
         "host": host.name,
         "agents": proxied,
         "denied": [str(range_) for range_ in DENIED if str(range_) not in UNLISTED],
-        "resolvers": [str(server.network_address) for server in settings.of(host).resolvers],
+        "resolvers": settings.name_servers(host),
         "port": PROXY_PORT,
         "user": USER,
         "run": RUN,

@@ -34,6 +34,8 @@ _LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
 _NAME = re.compile(rf"\.?({_LABEL}\.)+{_LABEL}")
 DOCKER_NETWORKS = ("bridge", "default", "host", "none")
 
+_LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+
 KERNEL = "kernel"
 
 _DIGITS = re.compile(r"[0-9]{1,5}")
@@ -239,6 +241,11 @@ class AgentSettings(Settings):
                 )
             if destination.carve_out and not inside:
                 raise ValueError(f"allow: {destination.to} is no exception: leave carve_out out")
+            if own := within(destination.to, [*self.networks, *_LOOPBACK]):
+                raise ValueError(
+                    f"allow: {destination.to} lies in {own}, where the agent itself and this host are: an agent "
+                    "reaches no service of the host, and all of its own network without being allowed"
+                )
             if destination.to.version == 6 and self.subnet6 is None:
                 raise ValueError(f"allow: {destination.to} is IPv6, but the agent has no subnet6")
         for name, reason in self.metadata.items():
@@ -377,6 +384,15 @@ def of(host: InventoryHost) -> EgressSettings:
                 f"{host.name}: {KEY}.agents.{name}.engine: {found.agents[name].engine} is not an engine of this host"
             )
     return found
+
+
+def name_servers(host: InventoryHost) -> list[str]:
+    """The addresses of `resolvers`, IPv4 first: a range says who may be asked, and not whom to ask."""
+    return [
+        str(server.network_address)
+        for server in sorted(of(host).resolvers, key=lambda server: server.version)
+        if server.prefixlen == server.max_prefixlen
+    ]
 
 
 def probe_seconds(found: EgressSettings) -> int:

@@ -208,6 +208,27 @@ def test_the_network_of_another_agent_as_a_destination(to: str, network: str) ->
 
 
 @pytest.mark.parametrize(
+    ("to", "own"),
+    [
+        ("172.30.9.1", "172.30.9.0/24"),
+        ("172.30.9.0/25", "172.30.9.0/24"),
+        ("fd42:9::1", "fd42:9::/64"),
+        ("127.0.0.1", "127.0.0.0/8"),
+        ("::1", "::1/128"),
+    ],
+)
+def test_no_agent_is_told_that_it_reaches_the_host(to: str, own: str) -> None:
+    """By a setting that would be loaded and have no effect."""
+    host = agent(
+        subnet4="172.30.9.0/24", subnet6="fd42:9::/64", allow=[{"to": to, "ports": [22], "carve_out": "to manage it"}]
+    )
+    assert refused(host) == [
+        f"old: egress.agents.x: allow: {ip_network(to)} lies in {own}, where the agent itself and this host are: an "
+        "agent reaches no service of the host, and all of its own network without being allowed"
+    ]
+
+
+@pytest.mark.parametrize(
     ("to", "shown", "denied"),
     [
         ("10.9.0.0/24", "10.9.0.0/24", "10.0.0.0/8"),
