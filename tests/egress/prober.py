@@ -277,7 +277,7 @@ def hold(request: dict[str, Any]) -> str:
     opened = socket.socket(family(request["to"]), kind)
     opened.settimeout(request["seconds"])
     if request.get("bind"):
-        opened.bind((request["bind"], 0))
+        opened.bind((request["bind"], request.get("sport", 0)))
     opened.connect(destination(request))
     held[request["name"]] = opened
     return exchange(opened, request["token"])

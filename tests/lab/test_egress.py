@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 import uuid
@@ -254,6 +255,59 @@ def test_names_through_the_proxy(world: GuestWorld, agent: str, name: str, port:
     gateway = {"alpha": "172.30.1.1", "beta": "172.30.2.1"}[agent]
     request = {"op": "proxy", "to": gateway, "port": 3128, "name": name, "name_port": port, "seconds": 15}
     assert world.places[agent].ask(token=uuid.uuid4().hex, **request) == expected
+
+
+ASKS = """import socket, sys
+with socket.create_connection(("172.30.1.1", 3128), 15) as stream:
+    stream.sendall(sys.argv[1].encode() + b" HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+    print(stream.recv(65536).split()[1].decode())
+"""
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "GET cache_object://api.example.com:443/client_list",
+        "GET http://api.example.com:443/squid-internal-mgr/client_list",
+        "GET http://bulkhead:3128/squid-internal-mgr/client_list",
+        "GET ftp://api.example.com:443/",
+        "GET urn:api.example.com:443",
+    ],
+)
+def test_the_proxy_tells_no_agent_of_others(world: GuestWorld, asked: str) -> None:
+    """Its own pages list who asks for what; an allowed name and port in the address are no way to them."""
+    assert world.machine.sh(f"docker exec --interactive alpha python3 - '{asked}' <<'END'\n{ASKS}END") in ("400", "403")
+
+
+def test_an_agent_that_fills_its_log_stops_nobody(world: GuestWorld) -> None:
+    """What comes after the limit is not written down; the proxy goes on, and so does the log once it is rotated."""
+    log = "/var/log/bulkhead-proxy/alpha.log"
+    pids = "pgrep --uid proxy --full squid"
+    limits = world.machine.sh(f"cat /proc/$({pids} | tail -n 1)/limits")
+    assert re.search(r"^Max file size +268435456 ", limits, re.MULTILINE)
+    assert re.search(r"^Max open files +65536 ", limits, re.MULTILINE)
+
+    def asks(name: str) -> str:
+        request = {"op": "proxy", "to": "172.30.1.1", "port": 3128, "name": name, "name_port": 443, "seconds": 15}
+        return world.places["alpha"].ask(token=uuid.uuid4().hex, **request)
+
+    before = world.machine.sh(pids)
+    limit = int(world.machine.sh(f"stat --format %s {log}")) + 200
+    world.machine.sh(f"for one in $({pids}); do prlimit --pid $one --fsize={limit}; done")
+    try:
+        for number in range(12):
+            assert asks(f"other-{number}.example.com") == "refused 403"
+        assert asks("api.example.com") == "passed"
+        assert limit - 200 < int(world.machine.sh(f"stat --format %s {log}")) <= limit
+        world.machine.sh(f"truncate --size 0 {log}")
+        assert asks("rotated.example.com") == "refused 403"
+    finally:
+        world.machine.sh(f"for one in $({pids}); do prlimit --pid $one --fsize=268435456; done")
+    assert world.machine.sh(pids) == before
+    deadline = time.monotonic() + 30
+    while "rotated.example.com" not in (text := world.machine.sh(f"cat {log}")):
+        assert time.monotonic() < deadline, text
+        time.sleep(1)
 
 
 @pytest.mark.long

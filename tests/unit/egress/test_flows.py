@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -253,8 +254,11 @@ def arrives(place: World, sender: str, receiver: str, to: str, port: int, **more
     """Whether a UDP packet made by hand arrives."""
     token = uuid.uuid4().hex
     place.places[sender].ask(op="raw", to=to, port=port, token=token, **more)
-    place.sh("host", "sleep 0.05")
-    return place.places[receiver].ask(op="count", token=token) != "0"
+    for _ in range(6):
+        place.sh("host", "sleep 0.05")
+        if place.places[receiver].ask(op="count", token=token) != "0":
+            return True
+    return False
 
 
 def test_a_range_of_everything_holds_nothing_that_is_denied(place: World) -> None:
@@ -530,6 +534,43 @@ def test_no_error_message_carries_anything_out(place: World) -> None:
             assert not came()
     finally:
         place.unload()
+
+
+ABOUT_ANOTHER = """
+import socket, struct
+import sys
+sys.path.insert(0, {tests!r})
+from prober import checksum, udp_packet
+inner = udp_packet(dict(to={resolver!r}, source={host!r}, port=53, sport={sport}, token="x"))
+if ":" in {host!r}:
+    kinds, protocol, message = socket.AF_INET6, 58, struct.pack("!BBHI", 1, 4, 0, 0) + inner
+else:
+    head = struct.pack("!BBHI", 3, 3, 0, 0)
+    kinds, protocol, message = socket.AF_INET, 1, struct.pack("!BBHI", 3, 3, checksum(head + inner), 0) + inner
+socket.socket(kinds, socket.SOCK_RAW, protocol).sendto(message, ({host!r}, 0))
+"""
+
+
+@pytest.mark.parametrize(("host", "resolver"), [("192.0.2.2", "198.51.100.53"), ("2001:db8::2", "2001:db8:2::53")])
+def test_no_agent_ends_what_the_host_has_with_others(place: World, host: str, resolver: str) -> None:
+    """An ICMP error of an agent's about the host's question to its name server."""
+    for guarded, sport in ((False, 45454), (True, 45455)):
+        name = uuid.uuid4().hex
+        if guarded:
+            place.load(rules())
+        try:
+            asked: dict[str, Any] = {"kind": "udp", "to": resolver, "port": 53, "bind": host, "sport": sport}
+            opened = place.places["host"].ask(op="hold", name=name, token=name, seconds=SECONDS, **asked)
+            assert opened == "passed"
+            tests = str(Path(prober.__file__).parent)
+            program = ABOUT_ANOTHER.format(tests=tests, host=host, resolver=resolver, sport=sport)
+            place.sh("alpha", f"{sys.executable} - <<'END'\n{program}\nEND")
+            place.sh("host", "sleep 0.2")
+            said = place.places["host"].ask(op="use", name=name, token=name, seconds=SECONDS)
+            assert said == ("passed" if guarded else "refused")
+        finally:
+            if guarded:
+                place.unload()
 
 
 def test_no_agent_answers_its_neighbour_any_more(place: World) -> None:

@@ -43,11 +43,23 @@ def test_an_agent_gets_its_own_names_on_their_ports() -> None:
     assert "acl agent_alpha_names_443 dstdomain -n .example.org api.example.com" in lines
     allowed = [line for line in lines if line.startswith("http_access")]
     assert allowed == [
+        "http_access deny manager",
+        "http_access deny !web !tunnel",
         "http_access allow agent_alpha agent_alpha_port_80 agent_alpha_names_80 !denied",
         "http_access allow agent_alpha agent_alpha_port_443 agent_alpha_names_443 !denied",
         "http_access deny all",
     ]
     assert "beta" not in text
+
+
+def test_it_asks_the_name_servers_and_not_the_range_that_they_are_in() -> None:
+    def asked(*resolvers: str) -> list[str]:
+        text = proxy.files(legacy(agents=AGENTS, resolvers=[*resolvers]))["/etc/squid/bulkhead.conf"].decode()
+        return [line for line in text.splitlines() if line.startswith("dns_nameservers")]
+
+    assert asked("2001:db8::53", "198.51.100.53") == ["dns_nameservers 198.51.100.53 2001:db8::53"]
+    assert asked("198.51.100.53", "198.51.100.0/24") == ["dns_nameservers 198.51.100.53"]
+    assert asked("198.51.100.0/24") == []
 
 
 def test_no_proxy_without_names() -> None:
