@@ -153,8 +153,8 @@ def test_each_tamper_is_found_by_the_host_itself(name: str, checking: Checking) 
         checking.machine.image()
     try:
         checking.machine.sh(case.script)
-        found = {one for one in checking.check() if one[1] not in NOTED}
-        assert matches(found, case.expected), found
+        found, expected = ({one for one in each if one[1] not in NOTED} for each in (checking.check(), case.expected))
+        assert matches(found, expected), found
     finally:
         if case.undo:
             checking.machine.run(case.undo)
