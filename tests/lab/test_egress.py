@@ -276,7 +276,7 @@ with socket.create_connection(("172.30.1.1", 3128), 15) as stream:
 )
 def test_the_proxy_tells_no_agent_of_others(world: GuestWorld, asked: str) -> None:
     """Its own pages list who asks for what; an allowed name and port in the address are no way to them."""
-    assert world.machine.sh(f"docker exec --interactive alpha python3 - '{asked}' <<'END'\n{ASKS}END") in ("400", "403")
+    assert world.machine.sh(f"docker exec --interactive alpha /usr/bin/python3 - '{asked}' <<'END'\n{ASKS}END") in ("400", "403")
 
 
 def test_an_agent_that_fills_its_log_stops_nobody(world: GuestWorld) -> None:
