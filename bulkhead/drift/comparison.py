@@ -101,7 +101,7 @@ class Comparison:
             self.add(
                 f"unit {name}", expected=wanted or "there", actual="masked", mend=f"systemctl unmask {name}; {start}"
             )
-        elif enabled and not unit.enabled.startswith(("enabled", "alias", "linked")):
+        elif enabled and unit.enabled not in ("enabled", "alias"):
             self.add(f"unit {name}", expected=wanted, actual=f"{unit.enabled} {unit.active}", mend=start)
         elif runs and not unit.runs:
             self.add(f"unit {name}", expected=wanted, actual=unit.active, mend=start)

@@ -11,7 +11,7 @@ from bulkhead.templates import render
 
 PROPERTIES = "Id,Names,LoadState,ActiveState,UnitFileState,FragmentPath,DropInPaths"
 
-PACKAGED = ("/usr/lib/systemd/", "/lib/systemd/", "/usr/local/lib/systemd/", "/run/systemd/generator")
+PACKAGED = ("/usr/lib/systemd/", "/lib/systemd/", "/run/systemd/generator")
 """Where packages put drop-ins, and systemd itself what it makes of other files."""
 
 
