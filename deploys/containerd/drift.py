@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 
 from bulkhead.drift import units
@@ -155,8 +156,8 @@ def _containers(compared: Comparison, decided: Decision, text: str) -> None:
         if not names or (namespace == KUBERNETES and decided.default not in names):
             continue
         subject = f"container {namespace}/{name}"
-        client = f"{decided.there.distribution.ctr} --namespace {namespace}"
-        mend = f"{client} tasks rm --force {name}; {client} containers rm {name}"
+        client = f"{decided.there.distribution.ctr} --namespace {shlex.quote(namespace)}"
+        mend = f"{client} tasks rm --force {shlex.quote(name)}; {client} containers rm {shlex.quote(name)}"
         if kind == "shim" and said[0] not in shims:
             compared.add(f"{subject}: runtime", expected=" or ".join(sorted(names)), actual=said[0], mend=mend)
         if kind == "task" and said[0] == "host":
