@@ -160,7 +160,9 @@ def _ssh_answer(host: InventoryHost, script: str, deadline: Deadline) -> str:
 
 
 def _local_answer(host: InventoryHost, script: str, seconds: float) -> str:
-    command = ["sudo", "-H", "-n", "sh"] if becomes_root(host.data) and os.geteuid() != 0 else ["sh"]
+    # Who asks by sudo may not end what it started: that has its own limit.
+    limited = ["timeout", "--kill-after=5", f"{seconds:g}", "sh"]
+    command = ["sudo", "-H", "-n", *limited] if becomes_root(host.data) and os.geteuid() != 0 else limited
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )
@@ -169,7 +171,10 @@ def _local_answer(host: InventoryHost, script: str, seconds: float) -> str:
     except subprocess.TimeoutExpired as error:
         with suppress(OSError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream:
+                with suppress(OSError):
+                    stream.close()
         raise BulkheadError(f"no whole answer within {seconds:g} s", hint="--timeout gives it longer.") from error
     return _checked(process.returncode, answer, errors)
 
