@@ -38,7 +38,12 @@ _reach = {"management": [_proxy.hostname], "host": [{**_mirror, "user": user} fo
 _sites = [port for port in (urlsplit(_lab.gvisor.base_url).port, "3150-3159") if port]
 
 _why = "the lab's machines fetch nothing on their own"
-_drift = {"accept": {f"unit {_timer}": _why for _timer in ("apt-daily.timer", "apt-daily-upgrade.timer")}}
+_drift = {
+    "accept": {
+        **{f"unit {_timer}": _why for _timer in ("apt-daily.timer", "apt-daily-upgrade.timer")},
+        "kernel command line": "the lab's machines are started without a boot loader",
+    }
+}
 
 # Said on the host itself, which goes before the group data beside the production inventory.
 _settings = {

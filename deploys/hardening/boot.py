@@ -15,6 +15,9 @@ GENERATED = "/boot/grub/grub.cfg"
 
 LOCKDOWN = "lockdown"
 
+SUBJECT = "kernel command line"
+"""What a finding is about that the running kernel lacks a parameter."""
+
 
 def needs() -> list[Need]:
     """The running command line, what GRUB hands to the next kernel, and the modules that nobody signed."""
@@ -70,15 +73,17 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
     pending = [parameter for parameter in wanted if parameter not in running]
     grub = look.outputs["hardening.grub"]
     if not by_grub(look):
+        beyond = []
         if pending:
+            beyond = [area.Wrong(SUBJECT, " ".join(pending), "without it", "")]
             notes.append(
                 "kernel parameters: the boot loader is not GRUB as Debian and Ubuntu set it up; "
                 f"give them to the kernel by hand: {' '.join(pending)}"
             )
-        return area.Plan(notes=tuple(notes))
+        return area.Plan(notes=tuple(notes), beyond=tuple(beyond))
     beyond = []
     if pending:
-        beyond = [area.Wrong("kernel command line", " ".join(pending), "without it until the next boot", "")]
+        beyond = [area.Wrong(SUBJECT, " ".join(pending), "without it until the next boot", "")]
         notes.append(f"kernel parameters: in force after a reboot, which is yours to time: {' '.join(pending)}")
     lacking = [parameter for parameter in wanted if not _in_all(grub.text, parameter)]
     return area.plan(

@@ -92,9 +92,9 @@ def _modules(values: Values) -> Iterator[Check]:
 
 
 def _boot(values: Values, look: Look) -> Iterator[Check]:
-    if boot.by_grub(look):
-        parameters = boot.parameters(boot.bootable(values, look))
-        yield _search("boot", generated=boot.GENERATED, parameters=parameters)
+    parameters = boot.parameters(boot.bootable(values, look))
+    generated = boot.GENERATED if boot.by_grub(look) else ""
+    yield _search("boot", generated=generated, parameters=parameters, subject=boot.SUBJECT)
 
 
 def _sshd(values: Values) -> Iterator[Check]:

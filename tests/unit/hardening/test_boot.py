@@ -52,7 +52,10 @@ def test_another_boot_loader_is_named_and_nothing_is_done() -> None:
         "kernel parameters: the boot loader is not GRUB as Debian and Ubuntu set it up; "
         "give them to the kernel by hand: slab_nomerge vsyscall=none",
     )
-    assert boot.plan(VALUES, look(grub=(1, ""), cmdline=PASSED)).notes == ()
+    (lacking,) = plan.beyond
+    assert (lacking.subject, lacking.expected) == ("kernel command line", "slab_nomerge vsyscall=none")
+    given = boot.plan(VALUES, look(grub=(1, ""), cmdline=PASSED))
+    assert (given.notes, given.beyond) == ((), ())
 
 
 def test_a_kernel_with_modules_that_nobody_signed_is_not_locked_down() -> None:

@@ -12,6 +12,7 @@ from bulkhead.drift.finding import Finding
 from bulkhead.look import FoundFile, Look, Output
 from deploys.hardening import (
     audit,
+    boot,
     core_dumps,
     drift,
     facts,
@@ -60,6 +61,7 @@ def clean(kind: str = "gvisor_hosts") -> Look:
             "hardening.packages": "apparmor\nauditd\nunattended-upgrades\n/usr/bin/apt-get",
             "hardening.sysctl": "\n".join(f"{path}:{value}" for path, value in live.items()),
             "hardening.grub": Output(1, b"", b""),
+            "hardening.cmdline": " ".join(["root=/dev/vda", *boot.parameters(values["kernel_parameters"])]),
             "hardening.sshd": "port 22\n"
             + "\n".join(f"{name.lower()} {value}" for name, value in values["sshd"].items()),
             "hardening.sshd.first": "00-bulkhead.conf\nlab.conf",
@@ -269,6 +271,10 @@ TAMPERS: dict[str, tuple[Callable[[Look], Look], set[tuple[str, str]]]] = {
             + look.outputs["hardening.watched"].stdout.decode().partition("\n\n")[2],
         ),
         {("unit ssh.service: drop-in /etc/systemd/system/ssh.service.d/x.conf", "critical")},
+    ),
+    "a kernel that another boot loader started without them": (
+        lambda look: said(look, "hardening.cmdline", "root=/dev/vda"),
+        {("kernel command line", "warning")},
     ),
     "the command line of a kernel that waits for its reboot": (
         lambda look: said(

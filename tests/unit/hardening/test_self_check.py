@@ -8,7 +8,7 @@ import pytest
 
 from bulkhead.drift.pins import FilePin, Search
 from bulkhead.look import PATH
-from deploys.hardening import pins
+from deploys.hardening import boot, pins, settings
 from deploys.self_check import description
 from tests.unit.hardening.cases import KINDS, host
 from tests.unit.hardening.test_drift import UNITS, clean
@@ -66,6 +66,19 @@ def test_live_settings(tmp_path: Path) -> None:
         "critical hardening sysctl net.ipv4.conf.all.rp_filter",
         "critical hardening sysctl net.ipv4.tcp_syncookies",
     ]
+
+
+def test_a_kernel_that_another_boot_loader_started(tmp_path: Path) -> None:
+    line = tmp_path / "cmdline"
+    wanted = boot.parameters(settings.of(host("legacy_hosts")).values["kernel_parameters"])
+    assert "slab_nomerge" in wanted
+    line.write_text(f"root=/dev/vda {' '.join(wanted)}\n")
+    here = {"/proc/cmdline": str(line)}
+    assert checked(tmp_path, " boot", replaced=here).said == ""
+    line.write_text(f"root=/dev/vda {' '.join(one for one in wanted if one != 'slab_nomerge')}\n")
+    assert checked(tmp_path, " boot", replaced=here).said == (
+        "warning hardening kernel command line: expected slab_nomerge, found without it\n"
+    )
 
 
 @as_root
