@@ -28,7 +28,7 @@ FINDING = Finding("docker", "/etc/docker/daemon.json", "a", "b", "critical", "Ru
 def test_prometheus_accepts_the_rules() -> None:
     result = promtool.run("check", "rules", "--lint-fatal", RULES)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "SUCCESS: 8 rules found" in result.stdout
+    assert "SUCCESS: 9 rules found" in result.stdout
 
 
 def test_each_alert_fires_when_it_has_to_and_only_then() -> None:
