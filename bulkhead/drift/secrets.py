@@ -11,12 +11,14 @@ from bulkhead.drift.finding import Finding
 
 WITHHELD = "(withheld)"
 
-_WORDS = r"(?:passw(?:or)?d|passphrase|secret|token|credential|api[_-]?key|access[_-]?key|private[_-]?key)"
+_WORDS = (
+    r"(?:passw(?:or)?d|passphrase|secret|token|credential|api[_-]?key|access[_-]?key|private[_-]?key|auth(?![\w.-]))"
+)
 # Each word of the text is looked at once, from its start, and given up at once: a host that was taken over could say
 # one of a million letters, and whoever tries every place of it against every other never ends.
 _NAME = rf"(?<![\w.-])(?=[\w.-]*{_WORDS})[\w.-]++"
 _SIGNS = (
-    *("://", "bearer", "basic", "private key", "passw", "passphrase", "secret", "token", "credential"),
+    *("://", "bearer", "basic", "private key", "passw", "passphrase", "secret", "token", "credential", "auth"),
     *(f"{kind}{joined}key" for kind in ("api", "access", "private") for joined in ("", "_", "-")),
 )
 """Lower-case texts of which each of _PATTERNS needs one: most findings have none, and are told from others by that."""
@@ -24,12 +26,21 @@ _SIGNS = (
 _NAMED = re.compile(_NAME, re.IGNORECASE)
 _PATTERNS = (
     # proxies and registries: https://user:password@host
-    (re.compile(r"(\w://)[^\s/@\"']*+@"), rf"\1{WITHHELD}@"),
+    (re.compile(r"(\w://)[^\s\"']{1,256}@"), rf"\1{WITHHELD}@"),
     (re.compile(r"\b((?:bearer|basic)\s+)[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1{WITHHELD}"),
     # A line, so that a diff of the texts around it stays one.
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), WITHHELD),
+    # "name=value with blanks", as units have it
+    (re.compile(rf"(\"{_NAME}=)(?:[^\"\n\\]|\\.)+", re.IGNORECASE), rf"\1{WITHHELD}"),
+    (re.compile(rf"('{_NAME}=)[^'\n]+", re.IGNORECASE), rf"\1{WITHHELD}"),
     # name = value, name: value, "name": "value", --name=value
-    (re.compile(rf"({_NAME}[\"']?\s*[=:]\s*)(\"[^\"\n]*\"|'[^'\n]*'|[^\s,;}}\]]+)", re.IGNORECASE), rf"\1{WITHHELD}"),
+    (
+        re.compile(
+            rf"({_NAME}[\"']?\s*[=:]\s*)(?!\(withheld\))(\"(?:[^\"\n\\]|\\.)*\"|'[^'\n]*'|[^\s;}}\]]+)",
+            re.IGNORECASE,
+        ),
+        rf"\1{WITHHELD}",
+    ),
 )
 
 

@@ -26,6 +26,13 @@ SECRET = "hunter2"
         ("secret = 'hunter2'", "secret = (withheld)"),
         ("Proxy-AuTHorization: BASIC aHVudGVyMg==", "Proxy-AuTHorization: BASIC (withheld)"),
         ("access-key: hunter2\nPRIVATEKEY=hunter2", "access-key: (withheld)\nPRIVATEKEY=(withheld)"),
+        ("https_proxy=http://svc:hunter2/4d@r@proxy:3128/x", "https_proxy=http://(withheld)@proxy:3128/x"),
+        ('Environment="TOKEN=abc hunter2" "A=b"', 'Environment="TOKEN=(withheld)" "A=b"'),
+        ("Environment='TOKEN=abc hunter2' A=b", "Environment='TOKEN=(withheld)' A=b"),
+        ('Environment="TOKEN=a\\"hunter2" A=b', 'Environment="TOKEN=(withheld)" A=b'),
+        ("password=abc,hunter2 x", "password=(withheld) x"),
+        ('{"token": "a\\"hunter2", "icc": false}', '{"token": (withheld), "icc": false}'),
+        ('{"auths": {"a": {"auth": "hunter2"}}}', '{"auths": {"a": {"auth": (withheld)}}}'),
         # To an expression that ignores case the long s is an s, and the sign of kelvins a k.
         ("\u017fecret = hunter2", "\u017fecret = (withheld)"),
         ("to\u212aen = hunter2", "to\u212aen = (withheld)"),
@@ -50,12 +57,16 @@ def test_the_rest_stays(text: str) -> None:
     assert redacted(text) == text
 
 
-@pytest.mark.parametrize("name", ["password", "REGISTRY_TOKEN", "tls.private_key", "apiKey", "client-secret"])
+@pytest.mark.parametrize(
+    "name", ["password", "REGISTRY_TOKEN", "tls.private_key", "apiKey", "client-secret", "registry.auth"]
+)
 def test_names_of_secrets(name: str) -> None:
     assert is_secret(name)
 
 
-@pytest.mark.parametrize("name", ["path", "runtimeArgs", "log-driver", "SystemdCgroup", "ConfigPath"])
+@pytest.mark.parametrize(
+    "name", ["path", "runtimeArgs", "log-driver", "SystemdCgroup", "ConfigPath", "MaxAuthTries", "auths", "auth-method"]
+)
 def test_names_of_other_things(name: str) -> None:
     assert not is_secret(name)
 
