@@ -160,8 +160,8 @@ def _ssh_answer(host: InventoryHost, script: str, deadline: Deadline) -> str:
 
 
 def _local_answer(host: InventoryHost, script: str, seconds: float) -> str:
-    # Who asks by sudo may not end what it started: that has its own limit.
-    limited = ["timeout", "--kill-after=5", f"{seconds:g}", "sh"]
+    # Who asks by sudo may not end what it started: that has a limit of its own, just after ours.
+    limited = ["timeout", "--kill-after=5", f"{seconds + 1:g}", "sh"]
     command = ["sudo", "-H", "-n", *limited] if becomes_root(host.data) and os.geteuid() != 0 else limited
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
@@ -175,6 +175,8 @@ def _local_answer(host: InventoryHost, script: str, seconds: float) -> str:
             if stream:
                 with suppress(OSError):
                     stream.close()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=1)
         raise BulkheadError(f"no whole answer within {seconds:g} s", hint="--timeout gives it longer.") from error
     return _checked(process.returncode, answer, errors)
 
