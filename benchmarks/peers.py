@@ -146,17 +146,16 @@ def main() -> None:
                     ),
                 ],
             }
-            tables = []
             for what in options.what or contenders:
                 with steps(f"Measure {what}") as step:
                     # Before anything is measured, since a playbook that finds something would end it an hour later.
                     _run(contenders[what][1], step)
-                    tables.append((what, measure(contenders[what], machine, step, options.rounds)))
+                    measured = measure(contenders[what], machine, step, options.rounds)
+                stdout().print(_table(what, measured))
+                method = f"{ANSIBLE}, pipelining, ControlPersist; driver {lab.driver}"
+                stdout().print(_ratio(measured, method), soft_wrap=True)
         finally:
             machine.close()
-    for what, measured in tables:
-        stdout().print(_table(what, measured))
-        stdout().print(_ratio(measured, f"{ANSIBLE}, pipelining, ControlPersist; driver {lab.driver}"), soft_wrap=True)
 
 
 def measure(contenders: Sequence[Contender], machine: Machine, step: Step, rounds: int) -> dict[str, Turns]:
