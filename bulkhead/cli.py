@@ -158,9 +158,9 @@ def drift(
     from bulkhead.drift import output
     from bulkhead.drift.check import check
 
-    kept = history.History(past, inventory) if past else None
+    kept = history.History(past, inventory, limit) if past else None
     with output.reserved(outputs, past):
-        before = kept.newest() if kept else output.before(since, outputs)
+        before = kept.newest() if kept else output.before(since, outputs, limit)
         report = check(inventory, limit, before, parallel=parallel, seconds=timeout, upstream=upstream)
         if kept:
             kept.add(report, keep or history.KEEP)

@@ -52,6 +52,7 @@ def check(
     }
     return Report(
         inventory=inventory,
+        limit=limit,
         started=at,
         seconds=time.monotonic() - started,
         hosts=tuple(reports[host.name] for host in hosts),

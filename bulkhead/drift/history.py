@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 import click
@@ -39,14 +40,16 @@ def load(files: Sequence[Path]) -> list[Report]:
 class History:
     """A directory that holds the reports of one inventory's checks, each named after when it started, in UTC.
 
-    A file of any other name is nobody's business here: it is neither read nor removed.
+    Checks of some hosts alone, by `limit`, stand beside those of all without disturbing them. A file of any other name
+    is nobody's business here: it is neither read nor removed.
     """
 
     directory: Path
     inventory: str
+    limit: tuple[str, ...] = ()
 
     def newest(self) -> Report | None:
-        """The report of the check before; None where this one is the first.
+        """The report of the check before that was about all hosts of this one; None where this one is the first.
 
         One that can't be read is named on stderr and passed over: it must not keep every check after it from being
         made. Raises BulkheadError when the newest is of another inventory.
@@ -60,7 +63,8 @@ class History:
                     f"{path}: is a report of {report.inventory}, not of {self.inventory}",
                     hint="Name a directory of its own for each inventory with --history.",
                 )
-            return report
+            if not report.limit or self._alike(report):
+                return report
         return None
 
     def add(self, report: Report, keep: int) -> None:
@@ -78,9 +82,13 @@ class History:
             raise BulkheadError(f"{path}: can't be written ({error.strerror})") from error
 
     def before(self, report: Report, count: int) -> list[Report]:
-        """The last `count` reports before `report`, oldest first, without those that can't be read."""
-        found = [_readable(path, quiet=True) for path in self._before(report.started)[-count:]]
-        return [one for one in found if one is not None and one.inventory == report.inventory]
+        """The last `count` readable reports of the same hosts before `report`, oldest first."""
+        readable = (_readable(path, quiet=True) for path in reversed(self._before(report.started)))
+        alike = (one for one in readable if one and one.inventory == report.inventory and self._alike(one))
+        return [*islice(alike, count)][::-1]
+
+    def _alike(self, report: Report) -> bool:
+        return {*report.limit} == {*self.limit}
 
     def _before(self, moment: datetime) -> list[Path]:
         """The files of earlier checks, oldest first; a clock that was wrong once may have left some of the future."""

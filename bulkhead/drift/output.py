@@ -66,16 +66,29 @@ def write(path: Path, text: str) -> None:
         raise _unwritable(path, error) from error
 
 
-def before(since: Path | None, outputs: Sequence[Path]) -> Report | None:
+def before(since: Path | None, outputs: Sequence[Path], limit: Sequence[str]) -> Report | None:
     """The report of the check before, which `since` names.
 
-    A file that this check writes itself need not be there: it is the first one then. Raises BulkheadError when another
-    one is not there, or what is there is no report.
+    A file that this check, of the hosts of `limit`, writes itself need not be there: it is the first one then. Raises
+    BulkheadError when another one is not there, what is there is no report, or it is to be replaced and knows of other
+    hosts.
     """
     if since is None:
         return None
-    first = not since.exists() and since.resolve() in [path.resolve() for path in outputs]
-    return None if first else read(since)
+    replaced = since.resolve() in [path.resolve() for path in outputs]
+    if replaced and not since.exists():
+        return None
+    report = read(since)
+    if replaced and {*report.limit} != {*limit}:
+        raise BulkheadError(
+            f"{since}: is a report of {_chosen(report.limit)}, and this check is of {_chosen(limit)}",
+            hint="Name another --output, so that what is known of the others is not lost.",
+        )
+    return report
+
+
+def _chosen(limit: Sequence[str]) -> str:
+    return " ".join(f"--limit {name}" for name in limit) or "all hosts"
 
 
 def _unwritable(path: Path, error: OSError) -> BulkheadError:

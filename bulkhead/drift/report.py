@@ -64,11 +64,13 @@ class HostReport(_Stored):
 class Report(_Stored):
     """One check of a fleet; `seconds` is how long all of it took.
 
+    `limit` says which hosts of the inventory it was about, as --limit does, empty for all of them.
     `format` is the version of the JSON; it changes when a reader of the old one would misread the new.
     """
 
     format: Literal[1] = 1
     inventory: str
+    limit: tuple[str, ...] = ()
     started: datetime
     seconds: float
     hosts: tuple[HostReport, ...]

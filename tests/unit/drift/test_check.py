@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,25 @@ def test_one_file_keeps_what_is_known_since_when(two: Path, found: dict[str, lis
     assert run(*again).exit_code == 0
     assert [[seen.finding for seen in host.gone] for host in read(state).hosts] == [[FORWARD], [RELEASE]]
     assert state.stat().st_mode & 0o777 == 0o644
+
+
+@needs_namespaces
+def test_a_file_that_knows_of_other_hosts_is_not_replaced(
+    two: Path, found: dict[str, list[Finding]], tmp_path: Path
+) -> None:
+    state = tmp_path / "state.json"
+    again = (two, "--format", "json", "--output", state, "--since", state)
+    found["b"] = [FORWARD]
+    assert run(*again).exit_code == 2
+    before = state.read_bytes()
+    refused = run(*again, "--limit", "a", "--limit", "none*")
+    assert refused.exit_code == 1
+    assert refused.output == (
+        f"bulkhead: {state}: is a report of all hosts, and this check is of --limit a --limit none*\n"
+        "  Name another --output, so that what is known of the others is not lost.\n"
+    )
+    assert state.read_bytes() == before
+    assert run(two, "--format", "json", "--output", tmp_path / "a", "--since", state, "--limit", "a").exit_code == 0
 
 
 @needs_namespaces
@@ -292,6 +312,35 @@ def test_a_history_says_since_when_and_keeps_the_newest(
     assert run(two, "--history", past, "--keep", 1).exit_code == 0
     (only,) = stored(past)
     assert read(only).started > third.started
+
+
+@needs_namespaces
+def test_a_check_of_some_hosts_leaves_what_is_known_of_others(
+    two: Path, found: dict[str, list[Finding]], tmp_path: Path
+) -> None:
+    """It goes on from what all of them were, or from one like itself; a check of all goes on from the one before it."""
+    past = (two, "--history", tmp_path)
+
+    def since(*limit: str) -> list[tuple[str, datetime]]:
+        """Host and time of each finding of a check."""
+        assert run(*past, *limit).exit_code == 2
+        return [(host.name, seen.since) for host in read(stored(tmp_path)[-1]).hosts for seen in host.findings]
+
+    found["a"] = [FORWARD]
+    found["b"] = [FORWARD]
+    all_hosts = since()
+    assert [name for name, _ in all_hosts] == ["a", "b"]
+    assert since("--limit", "a") == all_hosts[:1]
+    assert since() == all_hosts
+    found["b"] = [RELEASE, FORWARD]
+    of_b = since("--limit", "b")
+    assert [seen for seen in of_b if seen in all_hosts] == all_hosts[1:]
+    assert since("--limit", "b") == of_b
+    of_a = since("--limit", "a")
+    assert of_a == all_hosts[:1]
+    page = run(*past, "--limit", "b", "--format", "html").output
+    listed = page[page.index('<h2 id="history">') :].partition("</table>")[0]
+    assert listed.count("<tr") == 1 + 3, listed
 
 
 @needs_namespaces
