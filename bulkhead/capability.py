@@ -18,7 +18,6 @@ from functools import cache, partial
 from bulkhead.drift import accepted
 from bulkhead.drift.finding import Finding, comparison
 from bulkhead.drift.pins import Check
-from bulkhead.drift.secrets import safe
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import (
     ALLOW_RUNNING,
@@ -169,7 +168,7 @@ def findings_of(host: InventoryHost, look: Look) -> list[Finding]:
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             # Its message may hold what the host said.
             findings.append(_incomparable(capability, f"the host's answer can't be read ({type(error).__name__})", ""))
-    return accepted.unaccepted(host, [safe(finding) for finding in findings])
+    return accepted.unaccepted(host, [finding.redacted for finding in findings])
 
 
 def upstream_of(hosts: Sequence[InventoryHost], before: Sequence[Finding]) -> dict[str, list[Finding]]:

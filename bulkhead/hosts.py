@@ -16,6 +16,7 @@ from bulkhead.capability import Capability, needs_of
 from bulkhead.errors import BulkheadError
 from bulkhead.guard import Guard, inventory_host
 from bulkhead.inventory import InventoryHost
+from bulkhead.secrets import redacted
 
 _looks: WeakKeyDictionary[Host, look.Look] = WeakKeyDictionary()
 
@@ -87,10 +88,10 @@ def warn(message: str) -> None:
 
 
 def announce(lines: Sequence[str]) -> None:
-    """Print what will change on the current host, when pyinfra was started with `--diff`."""
+    """Print what will change on the current host, without secrets, when pyinfra was started with `--diff`."""
     if state.config.DIFF:
         for line in lines:
-            logger.info(f"{host.print_prefix}    {line}")
+            logger.info(f"{host.print_prefix}    {redacted(line)}")
 
 
 def report(lines: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 """Differences between two nested configurations, as lines to read.
 
-Only what differs is shown, so a secret elsewhere in a user's file never reaches the screen or a log.
+Only what differs is shown, and of that nothing that looks like a secret.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from bulkhead import secrets
 
 Place = tuple[str, ...]
 
@@ -40,7 +42,7 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
         if not new:
             lines.append(f"- {dotted(path)}")
         else:
-            lines.append(f"{'~' if old else '+'} {dotted(path)} = {json.dumps(new[0], default=str)}")
+            lines.append(f"{'~' if old else '+'} {dotted(path)} = {json.dumps(secrets.at(path, new[0]), default=str)}")
     return lines
 
 

@@ -20,6 +20,7 @@ from bulkhead.errors import BulkheadError
 from bulkhead.guard import becomes_root
 from bulkhead.inventory import LOCAL, InventoryHost
 from bulkhead.inventory_file import ROOT, from_root, load
+from bulkhead.secrets import redacted
 
 SUITE = ROOT / "tests" / "host"
 
@@ -38,7 +39,7 @@ class Check:
     """One check on one host.
 
     `name` is short, such as `docker.default_runtime`; `title` is a sentence; `outcome` is `passed`, `failed` or
-    `skipped`; `reason` says why for the latter two.
+    `skipped`; `reason` says why for the latter two, without secrets.
     """
 
     host: str
@@ -110,10 +111,10 @@ class _Recorder:
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
-            self.results.errors.append(f"{report.nodeid}: {report.longrepr}")
+            self.results.errors.append(redacted(f"{report.nodeid}: {report.longrepr}"))
 
     def pytest_internalerror(self, excrepr: object) -> None:
-        self.results.errors.append(str(excrepr))
+        self.results.errors.append(redacted(str(excrepr)))
 
 
 class _Chosen:
@@ -149,7 +150,7 @@ def _check(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestRe
     host = _host(item.callspec.id) if isinstance(item, pytest.Function) and hasattr(item, "callspec") else "?"
     name = _name(item)
     about = name.partition(".")[0]
-    return Check(host, name, f"{about}: {title}", report.outcome, seconds, reason)
+    return Check(host, name, f"{about}: {title}", report.outcome, seconds, redacted(reason))
 
 
 def verify(inventory: str, limit: tuple[str, ...] = (), only: tuple[str, ...] = ()) -> Results:

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bulkhead import secrets
 from bulkhead.drift.finding import Finding, Severity
-from bulkhead.drift.secrets import WITHHELD, is_secret, without_secrets
 from bulkhead.drift.units import Unit
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import InventoryHost
@@ -65,9 +65,7 @@ class Comparison:
     def document(self, path: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         """A file of the user's with settings of ours in it: those of its keys alone that a deploy would change."""
         for keys, old, new in differences(before, after, whole=True):
-            hidden = any(is_secret(key) for key in keys)
-            expected, actual = (WITHHELD if hidden and shown else shown for shown in (_shown(new), _shown(old)))
-            self.add(f"{path}: {dotted(keys)}", expected=expected, actual=actual)
+            self.add(f"{path}: {dotted(keys)}", expected=_shown(keys, new), actual=_shown(keys, old))
 
     def loose(self, path: str, found: FoundFile | None) -> None:
         """A file of the user's, whose owner and mode are the user's, that others than root can write to."""
@@ -141,6 +139,9 @@ def _text(content: bytes) -> str:
     return content.decode(errors="replace")
 
 
-def _shown(values: Sequence[Any]) -> str:
-    """A value in JSON; empty for none."""
-    return json.dumps(without_secrets(values[0]), ensure_ascii=False, default=str) if values else ""
+def _shown(keys: Sequence[str], values: Sequence[Any]) -> str:
+    """A value under `keys` in JSON, unless it is a secret; empty for none."""
+    if not values:
+        return ""
+    value = secrets.at(keys, values[0])
+    return secrets.WITHHELD if value == secrets.WITHHELD else json.dumps(value, ensure_ascii=False, default=str)

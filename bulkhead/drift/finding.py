@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
+
+from bulkhead.secrets import redacted
 
 Severity = Literal["critical", "warning", "info"]
 """`critical`: a protection is off, weakened or gone round; `warning`: not as described, and no protection is lost by
@@ -27,7 +29,7 @@ class Finding:
     difference has the same subject in every run (`/etc/docker/daemon.json: runtimes.runsc`,
     `sysctl net.ipv4.ip_forward`, `container 4f1d…`). `expected` and `actual` are short, or whole texts that `diff`
     compares; an empty `expected` is something that should not be there, an empty `actual` something that is missing.
-    `mend` is what an operator does about it. Both texts are shown and stored: none may hold a secret.
+    `mend` is what an operator does about it. All texts are shown and stored, so they are `redacted` before.
     """
 
     capability: str
@@ -52,3 +54,14 @@ class Finding:
             expected, actual = expected[:-1], actual[:-1]
         # Not splitlines: other line ends, or none at the end, are a difference too.
         return list(difflib.unified_diff(expected.split("\n"), actual.split("\n"), "expected", "actual", lineterm=""))
+
+    @property
+    def redacted(self) -> Finding:
+        """This finding without what looks like a secret in its texts."""
+        return replace(
+            self,
+            subject=redacted(self.subject),
+            expected=redacted(self.expected),
+            actual=redacted(self.actual),
+            mend=redacted(self.mend),
+        )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bulkhead.inventory import GVISOR_HOSTS, InventoryHost
+from bulkhead.secrets import without_secrets
 
 RUNSC = {"release": "/usr/local/bin/runsc", "distribution": "/usr/bin/runsc"}
 
@@ -77,7 +78,7 @@ def docker_overrides(described: InventoryHost) -> dict[str, dict[str, Any]]:
 def docker_override_lines(described: InventoryHost) -> list[str]:
     """What the inventory says otherwise than the baseline, each as a line with its reason."""
     return [
-        f"{key} = {'whatever the host says' if said['value'] is None else json.dumps(said['value'])} "
+        f"{key} = {'whatever the host says' if said['value'] is None else json.dumps(without_secrets(said['value']))} "
         f"(baseline {json.dumps(DOCKER[key]) if key in DOCKER else DOCKER_HAS_NOT[key]}): {said['reason']}"
         for key, said in sorted(docker_overrides(described).items())
     ]

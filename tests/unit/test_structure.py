@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,3 +85,16 @@ def test_there_are_lines_exactly_when_there_are_differences(before: dict[str, An
 @given(_tables, _tables)
 def test_what_is_gone_shows_its_name_only(before: dict[str, Any], after: dict[str, Any]) -> None:
     assert all(" = " not in line for line in changes(before, after) if line.startswith("- "))
+
+
+@pytest.mark.parametrize(
+    ("after", "lines"),
+    [
+        ({"log-opts": {"splunk-token": "hunter2"}}, ['+ log-opts.splunk-token = "(withheld)"']),
+        ({"auth": {"password": {"of": "hunter2"}}}, ['+ auth.password.of = "(withheld)"']),
+        ({"mirrors": [{"url": "https://me:hunter2@r"}]}, ['+ mirrors = [{"url": "https://(withheld)@r"}]']),
+        ({"env": ["TOKEN=hunter2", "A=b"]}, ['+ env = ["TOKEN=(withheld)", "A=b"]']),
+    ],
+)
+def test_a_secret_that_comes_is_not_printed(after: dict[str, Any], lines: list[str]) -> None:
+    assert changes({}, after) == lines

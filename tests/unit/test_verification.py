@@ -240,6 +240,9 @@ def test_left_out(host):
 def test_without_its_fixture(host, broken):
     """It has no image."""
 
+def test_of_secrets(host):
+    assert {"auth_token": "hunter2"} == {}, "--api-key=hunter2"
+
 def test_knows_the_inventory(host, pytestconfig):
     (entry,) = json.loads(Path(pytestconfig.getoption("--described")).read_text())
     assert entry["name"] == host.backend.hostname == "agents-1"
@@ -274,6 +277,7 @@ def test_each_check_becomes_what_it_is() -> None:
         ("agents-1", "docker.bad", "failed"),
         ("agents-1", "docker.left_out", "skipped"),
         ("agents-1", "docker.without_its_fixture", "failed"),
+        ("agents-1", "docker.of_secrets", "failed"),
         ("agents-1", "docker.knows_the_inventory", "passed"),
     }
     checks = {check.name: check for check in found.checks}
@@ -281,6 +285,8 @@ def test_each_check_becomes_what_it_is() -> None:
     assert checks["docker.bad"].reason.startswith("one is not two")
     assert checks["docker.left_out"].reason == "there is no such engine"
     assert checks["docker.without_its_fixture"].reason == "RuntimeError: no image"
+    assert checks["docker.of_secrets"].reason.startswith("--api-key=(withheld)")
+    assert "hunter2" not in found.json()
     assert found.errors == []
     assert not found.passed
 
@@ -320,7 +326,7 @@ def test_a_suite_that_is_empty_is_an_error_and_no_pass(suite: Path) -> None:
 @pytest.mark.usefixtures("suite")
 def test_an_operator_s_own_pytest_options_leave_out_no_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTEST_ADDOPTS", "-k good")
-    assert len(verify("inventory.py").checks) == 5
+    assert len(verify("inventory.py").checks) == 6
 
 
 def test_sudo_with_a_password_is_refused(tmp_path: Path) -> None:

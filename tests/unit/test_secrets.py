@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from bulkhead.drift.secrets import WITHHELD, is_secret, redacted, without_secrets
+from bulkhead.secrets import WITHHELD, is_secret, redacted, without_secrets
 
 SECRET = "hunter2"
 

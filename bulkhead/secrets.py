@@ -1,13 +1,11 @@
-"""What looks like a secret, and is taken out before a finding is shown or stored. Pure, no I/O."""
+"""What looks like a secret, and is taken out of all that is shown or stored. Pure, no I/O."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
-
-from bulkhead.drift.finding import Finding
 
 WITHHELD = "(withheld)"
 
@@ -21,7 +19,7 @@ _SIGNS = (
     *("://", "bearer", "basic", "private key", "passw", "passphrase", "secret", "token", "credential", "auth"),
     *(f"{kind}{joined}key" for kind in ("api", "access", "private") for joined in ("", "_", "-")),
 )
-"""Lower-case texts of which each of _PATTERNS needs one: most findings have none, and are told from others by that."""
+"""Lower-case texts of which each of _PATTERNS needs one: most texts have none, and are told from others by that."""
 
 _NAMED = re.compile(_NAME, re.IGNORECASE)
 _PATTERNS = (
@@ -80,12 +78,6 @@ def without_secrets(value: Any) -> Any:
     return redacted(value) if isinstance(value, str) else value
 
 
-def safe(finding: Finding) -> Finding:
-    """`finding` with all of its texts redacted."""
-    return replace(
-        finding,
-        subject=redacted(finding.subject),
-        expected=redacted(finding.expected),
-        actual=redacted(finding.actual),
-        mend=redacted(finding.mend),
-    )
+def at(keys: Sequence[str], value: Any) -> Any:
+    """The value that a configuration has under `keys`, from the outermost in, as it may be shown."""
+    return WITHHELD if any(is_secret(key) for key in keys) else without_secrets(value)
