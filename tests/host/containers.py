@@ -54,6 +54,21 @@ def given(host: Host) -> list[tuple[str, str]]:
     return found
 
 
+def on_the_hosts_network(host: Host) -> list[str]:
+    """containerd's containers, as namespace/id, whose first process is in the host's network.
+
+    Those of Docker are asked of Docker; whether a cluster's pod may be there is the cluster's to say.
+    """
+    said = host.check_output(
+        "find /run -xdev -maxdepth 6 -path '*/io.containerd.runtime.v2.task/*/*/init.pid' 2>/dev/null |"
+        " while read -r file; do"
+        ' [ "$(readlink "/proc/$(cat "$file" 2>/dev/null)/ns/net")" != "$(readlink /proc/self/ns/net)" ] ||'
+        ' echo "$file"; done'
+    )
+    found = ["/".join(path.split("/")[-3:-1]) for path in said.splitlines()]
+    return [name for name in found if not name.startswith(("moby/", "k8s.io/"))]
+
+
 class Probes(ABC):
     """Starts at most one container per runtime, when it is first asked for."""
 

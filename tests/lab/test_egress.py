@@ -107,7 +107,7 @@ def test_first_and_second_run(legacy: Machine, legacy_runs: Runs) -> None:
     with legacy.way_out():
         outcomes = legacy_runs.verify()
     assert {name: outcome for name, outcome in outcomes.items() if outcome != "passed"} == {}
-    assert sum(name.startswith("egress.") for name in outcomes) == 12
+    assert sum(name.startswith("egress.") for name in outcomes) == 14
     mark = uuid.uuid4().hex
     legacy.sh(f"logger -t sudo {mark}")
     assert legacy_runs.deploy().expect_success().changed == set()
@@ -315,6 +315,32 @@ def test_an_agent_that_fills_its_log_stops_nobody(world: GuestWorld) -> None:
     while "rotated.example.com" not in (text := world.machine.sh(f"cat {log}")):
         assert time.monotonic() < deadline, text
         time.sleep(1)
+
+
+FLOOD = """
+import socket
+for number in range(60):
+    one = socket.socket()
+    one.settimeout(1)
+    one.connect_ex(("203.0.113.10", 9))
+"""
+
+
+def test_denials_are_logged_by_agent_and_no_flood_hides_another(world: GuestWorld) -> None:
+    """Of sixty from one agent ten are written down, with its bridge; the other's single one is, too."""
+    world.machine.sh("nft flush set inet bulkhead logged_forward")
+    logged = "journalctl --dmesg --no-pager --output cat | grep 'bulkhead forward: IN=bh-' || :"
+    before = len(world.machine.sh(logged).splitlines())
+    world.machine.sh(f"docker exec --interactive alpha /usr/bin/python3 -S - <<'END'\n{FLOOD}END")
+    world.machine.sh(f"docker exec --interactive beta /usr/bin/python3 -S - <<'END'\n{FLOOD.replace('60', '1')}END")
+    world.machine.sh("journalctl --sync")
+    lines = world.machine.sh(logged).splitlines()[before:]
+    assert all(" DST=203.0.113.10 " in line and " DPT=9 " in line for line in lines), lines
+    found = [re.search(r"IN=(\S+)", line) for line in lines]
+    bridges = [one[1] for one in found if one]
+    # Ten at once and six a minute (nft(8), limit): the flood takes far less than a minute, retries and all.
+    assert 10 <= bridges.count("bh-alpha") <= 14, lines
+    assert bridges.count("bh-beta") == 1, lines
 
 
 @pytest.mark.long
