@@ -24,6 +24,7 @@ def unit(settings: SliceSettings, cores: int | None) -> bytes:
     return render(
         "docker/agents.slice.j2",
         memory_max=settings.memory_max,
+        swap_max=settings.swap_max,
         cpu_quota=quota,
         cpu_share=CPU_SHARE,
         tasks_max=settings.tasks_max,
@@ -41,7 +42,12 @@ def loosened(settings: SliceSettings, answer: str) -> list[tuple[str, str, str]]
     A slice without containers may have no cgroup yet, and nothing to change.
     """
     said = dict(line.split("=", 1) for line in answer.splitlines() if "=" in line)
-    wanted = {"memory.max": said.get("MemoryMax", ""), "pids.max": str(settings.tasks_max), "cpu.max": "a quota"}
+    wanted = {
+        "memory.max": said.get("MemoryMax", ""),
+        "memory.swap.max": said.get("MemorySwapMax", ""),
+        "pids.max": str(settings.tasks_max),
+        "cpu.max": "a quota",
+    }
     found = [(name, value, said[name]) for name, value in wanted.items() if name in said]
     return [
         (name, value, actual)

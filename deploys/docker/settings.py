@@ -38,6 +38,10 @@ def _memory(value: str) -> str:
     return value
 
 
+def _swap(value: str) -> str:
+    return value if value == "0" else _memory(value)
+
+
 def _cpu(value: str | None) -> str | None:
     if value is not None and not re.fullmatch(r"[1-9]\d*%", value):
         raise ValueError(f"{value!r} is not a share of one core such as '150%'")
@@ -49,6 +53,9 @@ class SliceSettings(Settings):
 
     memory_max: Annotated[str, AfterValidator(_memory)] = "80%"
     """A size, or a share of the host's memory below 100 %."""
+
+    swap_max: Annotated[str, AfterValidator(_swap)] = "0"
+    """The same of the host's swap space, which is beyond `memory_max`; 0 for none."""
 
     cpu_quota: Annotated[str | None, AfterValidator(_cpu)] = None
     """A share of one core; None is 90 % of all that the host has."""

@@ -22,8 +22,10 @@ DIRECTORIES = {"/opt/gvisor": "", "/var/lib/bulkhead": "", "/etc/docker": "docke
 
 
 TMPFILES = "/etc/tmpfiles.d/zz-bulkhead-audit.conf"
-RUN = {"/run/containerd": "0711"}
-"""The same below /run, which every boot begins anew: path → mode, as containerd itself makes it (its server.go).
+RUN = {"/run/containerd/containerd.sock": ("/run/containerd", "0711")}
+"""Files below /run, which every boot begins anew: path → directory that must be there before, and its mode, as
+containerd itself makes it (its server.go). The directory itself is not watched: with it the file systems of the
+containers would be, which are mounted below.
 
 Debian's units load audit rules after systemd-tmpfiles-setup.service, and long before containerd starts.
 """
@@ -41,13 +43,13 @@ def content(values: Mapping[str, str]) -> str:
 
 def tmpfiles(values: Mapping[str, str]) -> str | None:
     """What makes the directories below /run at each boot; None where none of them is watched."""
-    lines = [f"d {path} {mode} root root -\n" for path, mode in RUN.items() if path in _paths(values)]
+    lines = [f"d {path} {mode} root root -\n" for file, (path, mode) in RUN.items() if file in _paths(values)]
     return area.HEADER + "".join(lines) if lines else None
 
 
 def files(values: Mapping[str, str]) -> dict[str, str | None]:
     """Path → content of what this area writes; None for what has to go."""
-    return {PATH: content(values), TMPFILES: tmpfiles(values)}
+    return {PATH: content(values) if values else None, TMPFILES: tmpfiles(values)}
 
 
 def needs() -> list[Need]:
@@ -86,6 +88,10 @@ def plan(values: Mapping[str, str], look: Look, *, installed: bool) -> area.Plan
 
     Raises BulkheadError where the kernel takes no rules from this host.
     """
+    if not values:
+        return area.plan(
+            area.own_files(look, files(values), modes=MODES), activate="augenrules --load >/dev/null 2>&1 || :"
+        )
     container = look.outputs["hardening.container"].text
     if container not in ("", "none"):
         raise BulkheadError(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from bulkhead.inventory import GVISOR_HOSTS, InventoryHost
+from deploys.hardening import upgrades
 from deploys.hardening.table import TABLE, Area
 
 NAMESPACES = 256
@@ -106,6 +107,8 @@ def _sysctl(asked: _Asked) -> Iterator[str]:
     name, number = asked.name.replace("/", "."), asked.number
     if asked.value == "":
         yield "a sysctl needs a value; None leaves it as the host has it"
+    if "*" in name and not re.fullmatch(r"net\.\w+\.(conf|neigh)\.\*\.\w+", name):
+        yield "a pattern is for network interfaces, as net.ipv4.conf.*.rp_filter: say the others by their names"
     if re.fullmatch(r"net\.ipv4\.(ip_forward|conf\.[^.]+\.forwarding)", name) and number != 1:
         yield "container hosts route: with 0 no container has a network (many a baseline for plain servers says 0)"
     if name == "user.max_user_namespaces" and asked.gvisor and (number is None or number < NAMESPACES):
@@ -142,6 +145,16 @@ def _kernel_parameters(asked: _Asked) -> Iterator[str]:
         yield "the boot loader's own files say how the machine starts"
 
 
+_SECONDS = (r"\d+", "a number of seconds")
+_SHOWN = {
+    "logingracetime": _SECONDS,
+    "clientaliveinterval": _SECONDS,
+    "maxstartups": (r"\d+:\d+:\d+", "START:RATE:FULL"),
+    "rekeylimit": (r"\d+ \d+", "a number of bytes and one of seconds"),
+}
+"""Options that `sshd -T` shows in one form, whichever of sshd_config(5) they were said in: the form, and its name."""
+
+
 def _sshd(asked: _Asked) -> Iterator[str]:
     name, value = asked.name.lower(), asked.value
     user = str(asked.host.data.get("ssh_user") or "root")
@@ -149,6 +162,10 @@ def _sshd(asked: _Asked) -> Iterator[str]:
         yield "an option needs a value of one line, and no block of its own"
     if name in ("port", "listenaddress", "addressfamily"):
         yield "the inventory's own connection would not find the host again; move it by hand, in sshd_config"
+    if form := _SHOWN.get(name):
+        pattern, example = form
+        if not re.fullmatch(pattern, value):
+            yield f"sshd shows it as {example}, to which it is compared: say it so"
     if name == "pubkeyauthentication" and value != "yes":
         yield "Bulkhead itself logs in by key: nobody could any more"
     if name == "authenticationmethods" and "publickey" not in re.split(r"[\s,]", value):
@@ -165,8 +182,12 @@ def _sshd(asked: _Asked) -> Iterator[str]:
 
 def _audit(asked: _Asked) -> Iterator[str]:
     path = re.fullmatch(r"-w (/\S+) -p [rwxa]+", asked.value)
-    if not path and not re.fullmatch(r"-a (always,exit|exit,always)( -[FCS] \S+)+", asked.value):
+    if not path and not re.fullmatch(r"-a always,exit( -[FCS] \S+)+", asked.value):
         yield "expected '-w PATH -p PERMISSIONS' or '-a always,exit -F … -S …', without a key"
+    if not path and asked.value.count(" -S ") > 1:
+        yield "auditctl shows several -S as one, to which the rule is compared: separate the calls by commas"
+    if not path and " -S " not in asked.value:
+        yield "a rule of a path is shown as a watch, to which it is compared: say '-w PATH -p PERMISSIONS'"
 
 
 def _mounts(asked: _Asked) -> Iterator[str]:
@@ -193,6 +214,13 @@ def _apparmor(asked: _Asked) -> Iterator[str]:
 def _upgrades(asked: _Asked) -> Iterator[str]:
     if ";" in asked.value or "{" in asked.value.replace("${", "") or "#" in asked.value:
         yield f"{asked.value!r} can't stand in a file of apt's"
+    if asked.name == upgrades.ORIGINS:
+        for item in upgrades.items(asked.name, asked.value):
+            for part in item.split(","):
+                key, is_pair, value = part.partition("=")
+                if not is_pair or key not in upgrades.KEYS or not value:
+                    known = ", ".join(upgrades.KEYS)
+                    yield f"{part!r} in {item!r} is not one of {known} with its value (origin=Debian)"
 
 
 def locked_out(data: Mapping[str, object]) -> str:

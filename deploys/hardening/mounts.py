@@ -43,7 +43,7 @@ def apt(values: Mapping[str, str]) -> str | None:
 
 def files(values: Mapping[str, str]) -> dict[str, str | None]:
     """Path → content of what this area writes; None for what has to go."""
-    return {PATH: unit(values), APT: apt(values)}
+    return {PATH: unit(values) if values else None, APT: apt(values)}
 
 
 def mounted(look: Look) -> dict[str, set[str]]:
@@ -68,7 +68,7 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
         for target, options in missing.items()
         if options
     ]
-    if not enabled:
+    if values and not enabled:
         wrong.append(area.Wrong(f"unit {UNIT}", "enabled", state, f"~ {UNIT} is enabled"))
     fill = {
         "mounts": dict(values),

@@ -46,8 +46,10 @@ def said(lines: str) -> Iterator[Said]:
         if line and (setting := _SETTING.fullmatch(line[3]))
     ]
     inherited: dict[str, str] = {}
-    for _ in range(2):
-        # Twice, since a file may be named before the one that includes it.
+    known = -1
+    # Until nothing new is learned: a file may be named before the one that includes it, and that one too.
+    while len(inherited) > known:
+        known = len(inherited)
         found, file, criteria = [], "", ""
         for path, number, name, value in settings:
             if path != file:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
 from bulkhead.errors import BulkheadError
@@ -33,12 +33,15 @@ def content(values: Mapping[str, str]) -> str:
     What is said for every interface is said for `all` and `default` by name too: a name goes before a pattern, and
     other files name these two.
     """
-    lines = []
+    return area.HEADER + "".join(f"-{name} = {value}\n" for name, _, value in _written(values))
+
+
+def _written(values: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Each name that the file says, the setting for which it does, and the value."""
     for name, value in values.items():
         before, star, after = name.partition(".*.")
         names = [f"{before}.all.{after}", f"{before}.default.{after}", name] if star else [name]
-        lines += [f"-{one} = {value}" for one in names if one == name or one not in values]
-    return area.HEADER + "\n".join(lines) + "\n"
+        yield from ((one, name, value) for one in names if one == name or one not in values)
 
 
 def files(values: Mapping[str, str]) -> dict[str, str | None]:
@@ -88,7 +91,7 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
     fill = {
         "root": ROOT,
         "pairs": pairs(values),
-        "previous": [(path, found[path]) for path in differing],
+        "previous": _previous(differing, found),
     }
     return area.plan(
         area.own_files(look, files(values)),
@@ -100,6 +103,14 @@ def plan(values: Mapping[str, str], look: Look) -> area.Plan:
     )
 
 
+def _previous(differing: Iterable[str], found: Mapping[str, str]) -> list[tuple[str, str]]:
+    """File → value to go back to, in their order: with forwarding the kernel changes whether redirects are accepted."""
+    paths = list(differing)
+    switches = [path for path in paths if path.endswith(("/ip_forward", "/forwarding"))]
+    redirects = [path for path in found if path.endswith("/accept_redirects")] if switches else []
+    return [(path, found[path]) for path in dict.fromkeys([*switches, *paths, *redirects])]
+
+
 def wrong(values: Mapping[str, str], found: Mapping[str, str]) -> dict[str, area.Wrong]:
     """File → what is wrong, for each of the `live` values that is not what it should be."""
     wanted = wanted_files(values, found)
@@ -108,7 +119,7 @@ def wrong(values: Mapping[str, str], found: Mapping[str, str]) -> dict[str, area
 
 def pairs(values: Mapping[str, str]) -> list[tuple[str, str, list[str]]]:
     """File or pattern below /proc/sys, its value, and the files of a pattern for which a name of ours is."""
-    found = [(file_of(name), value) for name, value in values.items()]
+    found = [(file_of(name), _plain(value)) for name, value in values.items()]
     named = [path for path, _ in found if "*" not in path]
     return [(path, value, [one for one in named if "*" in path and fnmatchcase(one, path)]) for path, value in found]
 
@@ -159,7 +170,7 @@ def _wrong(path: str, actual: str, expected: str) -> area.Wrong:
 def others(values: Mapping[str, str], look: Look) -> list[area.Wrong]:
     """What another file says for the next boot, where it goes before ours: by its later name, or naming interfaces."""
     pairs = [(wanted, file_of(wanted), value) for wanted, value in values.items()]
-    ours = {pattern.replace("*", every) for _, pattern, _ in pairs for every in ("*", "all", "default")}
+    ours = {file_of(name): (wanted, value) for name, wanted, value in _written(values)}
     last = PATH.rpartition("/")[2]
     file, problems = "", []
     for line in look.outputs["hardening.sysctl.files"].text.splitlines():
@@ -169,9 +180,17 @@ def others(values: Mapping[str, str], look: Look) -> list[area.Wrong]:
             continue
         key = match[1] if "/" in match[1].partition(".")[0] else file_of(match[1])
         later = file.rpartition("/")[2] > last
-        for wanted, pattern, value in pairs:
-            apart = "*" in pattern and fnmatchcase(key, pattern) and key not in ours and "*" not in key
-            if ((later and key == pattern) or apart) and _plain(match[2]) != _plain(value):
+        if key in ours:
+            beaten = [ours[key]] if later else []
+        else:
+            # A name goes before a pattern wherever it stands; of two patterns the later one counts.
+            beaten = [
+                (wanted, value)
+                for wanted, pattern, value in pairs
+                if "*" in pattern and fnmatchcase(key, pattern) and (later or "*" not in key)
+            ]
+        for wanted, value in beaten:
+            if _plain(match[2]) != _plain(value):
                 line = f"{file}: {match[1]} = {match[2]} goes before {wanted} = {value} at the next boot"
                 problems.append(area.Wrong(f"{file}: {match[1]}", value, match[2], line))
     return problems

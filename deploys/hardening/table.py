@@ -179,7 +179,9 @@ _AUDIT = (
     _watch("docker-config", "-w /etc/docker -p wa", "who changes what containers may do"),
     _watch("containerd-config", "-w /etc/containerd -p wa", "who changes what containers may do"),
     _watch("docker-socket", "-w /run/docker.sock -p wa", "who opens the socket to others: it is root's"),
-    _watch("containerd-socket", "-w /run/containerd -p wa", "who opens the socket to others: it is root's"),
+    _watch(
+        "containerd-socket", "-w /run/containerd/containerd.sock -p wa", "who opens the socket to others: it is root's"
+    ),
     _watch("runsc", "-w /usr/local/bin/runsc -p wa", "who replaces the sandbox", GVISOR),
     _watch("runsc-debian", "-w /usr/bin/runsc -p wa", "the same, as Debian packages it", GVISOR),
     _watch("runsc-shim", "-w /usr/local/bin/containerd-shim-runsc-v1 -p wa", "who replaces the sandbox's shim", GVISOR),
@@ -194,7 +196,7 @@ _AUDIT = (
     _watch(
         "module-calls",
         "-a always,exit -F arch=b64 -S init_module,delete_module,finit_module",
-        "who loads modules, by whatever tool",
+        "who loads modules, by whatever tool of 64 bits",
         CIS,
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from bulkhead.look import Command, File, Look, Need
@@ -16,6 +17,11 @@ ORIGINS = "Unattended-Upgrade::Origins-Pattern"
 ALLOWED = "Unattended-Upgrade::Allowed-Origins"
 HELD = "Unattended-Upgrade::Package-Blacklist"
 _LISTS = (ORIGINS, HELD)
+
+KEYS = ("o", "origin", "l", "label", "a", "archive", "suite", "c", "component", "n", "codename", "site")
+"""What a pattern of an origin may be about; of anything else unattended-upgrades makes an error, and installs nothing
+(its match_whitelist_string)."""
+
 _WHOLE = ("runc", "runsc")
 """Names of packages that others begin with, which are not held: patterns are matched from a name's beginning."""
 
@@ -31,10 +37,13 @@ def needs() -> list[Need]:
 
 
 def items(name: str, value: str) -> list[str]:
-    """The entries of a list."""
+    """The entries of a list.
+
+    Origins have names with blanks ("Debian Backports"): what follows one is another only if it says what it is about.
+    """
     if name == HELD:
         return [f"^{one}$" if one in _WHOLE else f"^{one}" for one in value.split()]
-    return value.split()
+    return re.split(r"\s+(?=\w+=)", value)
 
 
 def content(values: Mapping[str, str]) -> str:

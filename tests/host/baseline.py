@@ -88,7 +88,7 @@ AUDIT = {
     "containerd": "/usr/bin/containerd",
     "containerd-config": "/etc/containerd",
     "containerd-shim": "/usr/bin/containerd-shim-runc-v2",
-    "containerd-socket": "/run/containerd",
+    "containerd-socket": "/run/containerd/containerd.sock",
     "docker-config": "/etc/docker",
     "docker-socket": "/run/docker.sock",
     "dockerd": "/usr/bin/dockerd",

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.usefixtures("with_docker", "legacy_host")
 
 SLICE = "bulkhead-agents.slice"
 CGROUP = f"/bulkhead.slice/{SLICE}"
+SHOWN = ("MemoryMax", "MemorySwapMax", "CPUQuotaPerSecUSec", "TasksMax")
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +170,7 @@ def test_slice_is_capped(host: Host, expected: Expected, agent: Agent) -> None:
     """All agents together are held to the slice's memory, CPU and processes, by systemd and by the kernel."""
     assert agent.pid
     tasks = expected.slice("tasks_max") or 8192
-    said = host.check_output(f"systemctl show --property MemoryMax,CPUQuotaPerSecUSec,TasksMax {SLICE}").splitlines()
+    said = host.check_output(f"systemctl show --property {','.join(SHOWN)} {SLICE}").splitlines()
     shown = dict(line.split("=", 1) for line in said)
     assert shown["TasksMax"] == str(tasks)
     assert "infinity" not in (shown["MemoryMax"], shown["CPUQuotaPerSecUSec"])
@@ -179,6 +180,9 @@ def test_slice_is_capped(host: Host, expected: Expected, agent: Agent) -> None:
     }
     assert kernel["memory.max"] == [shown["MemoryMax"]]
     assert kernel["pids.max"] == [str(tasks)]
+    # A kernel without swap has no file for it.
+    swap = host.run(f"cat /sys/fs/cgroup{CGROUP}/memory.swap.max")
+    assert swap.rc != 0 or swap.stdout.strip() == shown["MemorySwapMax"] != "infinity"
     share = int(kernel["cpu.max"][0]) / int(kernel["cpu.max"][1])
     given = expected.slice("cpu_quota")
     cores = int(host.check_output("nproc --all"))

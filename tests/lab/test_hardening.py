@@ -283,12 +283,13 @@ def test_a_host_that_is_reset_before_anybody_confirmed(converged: Machine, runs:
 
 
 def test_after_a_reset_all_is_in_force(converged: Machine, runs: Runs) -> None:
-    """What was live is live again before anybody logs in; what is watched is the directory, not its name."""
+    """What was live is live again before anybody logs in; what is watched is the socket that containerd makes then."""
     converged.sh("sync")
     converged.reset()
     converged.wait()
-    converged.sh("systemctl is-system-running --wait; touch /run/containerd/drill && rm /run/containerd/drill; sleep 1")
+    converged.sh("systemctl is-system-running --wait; chmod 0660 /run/containerd/containerd.sock; sleep 1")
     records = converged.sh("ausearch --input-logs --key bulkhead-containerd-socket --start boot")
-    assert 'name="/run/containerd/drill"' in records
+    assert 'name="/run/containerd/containerd.sock"' in records
+    assert 'comm="chmod"' in records
     assert hardening_checks(runs.verify("--only", "hardening.*"), "failed") == set()
     assert runs.deploy().expect_success().changed == set()

@@ -26,6 +26,7 @@ SLICE = "bulkhead-agents.slice"
 UNITS = f"{unit('docker.service')}\n{unit('docker.socket')}\n"
 STATE = (
     f"LoadState=loaded\nNeedDaemonReload=no\nControlGroup=/bulkhead.slice/{SLICE}\nMemoryMax=4096\n"
+    "MemorySwapMax=0\nmemory.swap.max=0\n"
     "memory.max=4096\ncpu.max=360000 100000\npids.max=8192\n4\n"
 )
 
@@ -229,6 +230,7 @@ def test_a_host_that_does_not_tell_of_its_containers_is_never_clean() -> None:
     ("old", "new", "expected"),
     [
         ("memory.max=4096", "memory.max=max", (f"{SLICE}: memory.max", "4096", "max")),
+        ("memory.swap.max=0", "memory.swap.max=max", (f"{SLICE}: memory.swap.max", "0", "max")),
         ("memory.max=4096", "memory.max=8192", (f"{SLICE}: memory.max", "4096", "8192")),
         ("pids.max=8192", "pids.max=9000", (f"{SLICE}: pids.max", "8192", "9000")),
         ("cpu.max=360000", "cpu.max=max", (f"{SLICE}: cpu.max", "a quota", "max 100000")),

@@ -45,6 +45,7 @@ Before=slices.target
 
 [Slice]
 MemoryMax=80%
+MemorySwapMax=0
 CPUQuota=360%
 TasksMax=8192
 """
@@ -246,8 +247,10 @@ def test_a_gvisor_host_goes_without_all_that(ran: Run) -> None:
 
 def test_the_slice_follows_the_cores_unless_told() -> None:
     assert agents_slice.unit(SliceSettings(), 4) == UNIT
-    given = agents_slice.unit(SliceSettings(memory_max="6G", cpu_quota="150%", tasks_max=100), 4).decode()
-    assert given.endswith("[Slice]\nMemoryMax=6G\nCPUQuota=150%\nTasksMax=100\n")
+    given = agents_slice.unit(
+        SliceSettings(memory_max="6G", swap_max="1G", cpu_quota="150%", tasks_max=100), 4
+    ).decode()
+    assert given.endswith("[Slice]\nMemoryMax=6G\nMemorySwapMax=1G\nCPUQuota=150%\nTasksMax=100\n")
     assert "\n# CPUQuota=90% of each" in agents_slice.unit(SliceSettings(), None).decode()
     assert agents_slice.cores("LoadState=loaded\n12\n") == 12
     assert agents_slice.cores("") == 1
@@ -265,6 +268,8 @@ def test_a_slice_that_systemd_has_not_read_is_not_in_force(ran: Run, state: str)
         ("MemoryMax=9\nmemory.max=9\ncpu.max=1 100000\npids.max=8192", False),
         ("MemoryMax=9\nmemory.max=max\ncpu.max=1 100000\npids.max=8192", True),
         ("MemoryMax=9\nmemory.max=9\ncpu.max=max 100000\npids.max=8192", True),
+        ("MemorySwapMax=0\nmemory.swap.max=0\ncpu.max=1 100000\npids.max=8192", False),
+        ("MemorySwapMax=0\nmemory.swap.max=max\ncpu.max=1 100000\npids.max=8192", True),
         ("MemoryMax=9\nmemory.max=9\ncpu.max=1 100000\npids.max=max", True),
     ],
 )

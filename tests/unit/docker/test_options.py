@@ -129,6 +129,10 @@ def test_a_gvisor_host_has_none() -> None:
             "docker: options: log-driver is 'journald', so say log-opts for it as well, or {}",
         ),
         ({"slice": {"memory_max": "100%"}}, "docker.slice.memory_max: '100%' is neither a size such as '6G' nor a "),
+        (
+            {"slice": {"swap_max": "infinity"}},
+            "docker.slice.swap_max: 'infinity' is neither a size such as '6G' nor a ",
+        ),
         ({"slice": {"memory_max": "0G"}}, "docker.slice.memory_max: '0G' is neither"),
         ({"slice": {"cpu_quota": "2"}}, "docker.slice.cpu_quota: '2' is not a share of one core such as '150%'"),
         ({"slice": {"tasks_max": 1}}, "docker.slice.tasks_max: input should be greater than or equal to 64 (found 1)"),

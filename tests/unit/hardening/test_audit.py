@@ -91,6 +91,15 @@ def test_a_container_has_no_audit() -> None:
     assert "off" in error.value.hint
 
 
+def test_where_no_rule_is_wanted_the_kernel_is_not_asked_for_audit() -> None:
+    seen = there("", audit_status=(127, ""), container=(0, "lxc"))
+    plan = audit.plan({}, seen, installed=False)
+    assert plan.change
+    assert [(write.path, write.content) for write in plan.change.writes if write.changes] == [(audit.PATH, None)]
+    seen.files[audit.PATH] = None
+    assert audit.plan({}, seen, installed=False) == Plan()
+
+
 def test_a_kernel_without_audit() -> None:
     with pytest.raises(BulkheadError, match="the kernel takes no audit rules: audit: no"):
         audit.plan(VALUES, there(audit_status=(255, "")), installed=True)
@@ -170,7 +179,7 @@ def test_rules_are_loaded_and_proved_or_taken_back(
     bin_, rules = tmp_path / "bin", tmp_path / "rules.d" / "50-bulkhead.rules"
     monkeypatch.setattr(audit, "PATH", str(rules))
     monkeypatch.setattr(audit, "TMPFILES", str(tmp_path / "zz.conf"))
-    monkeypatch.setattr(audit, "RUN", {str(tmp_path / "run"): "0711"})
+    monkeypatch.setattr(audit, "RUN", {f"{tmp_path}/run/socket": (f"{tmp_path}/run", "0711")})
     monkeypatch.setattr(audit, "DIRECTORIES", {"/etc/docker": str(bin_ / "no-dockerd")})
     monkeypatch.setattr("bulkhead.put.PATH", with_stubs(bin_))
     stub(bin_, "augenrules", f"grep -h '^-w' {tmp_path}/rules.d/* >{tmp_path}/loaded 2>/dev/null; exit 1")
@@ -180,7 +189,7 @@ def test_rules_are_loaded_and_proved_or_taken_back(
     stub(bin_, "systemctl", "")
     found = there("")
     found.files.update({str(rules): None, str(tmp_path / "zz.conf"): None})
-    run = {"containerd-socket": f"-w {tmp_path}/run -p wa"}
+    run = {"containerd-socket": f"-w {tmp_path}/run/socket -p wa"}
     plan = audit.plan({**VALUES, **run, "docker-config": "-w /etc/docker -p wa"}, found, installed=True)
     assert plan.script
     result = sh(plan.script)

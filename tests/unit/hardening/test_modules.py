@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bulkhead.errors import BulkheadError
 from deploys.hardening import modules
 from tests.oracles import fetch
 from tests.unit.hardening.cases import look, stub, with_stubs
@@ -48,6 +49,18 @@ def test_one_that_is_loaded_is_named_and_left() -> None:
     assert plan.notes == ("modules: loaded, and blocked from the next boot on only: usb-storage",)
     assert plan.script
     assert "rmmod" not in plan.script
+
+
+@pytest.mark.parametrize("used", ["usb_storage 2", "usb_storage -"])
+def test_one_in_use_is_not_blocked_behind_the_operator_s_back(used: str) -> None:
+    """What uses it, a disk say, would be missing at the next boot; one that was blocked before stays so."""
+    with pytest.raises(BulkheadError) as error:
+        modules.plan({"usb-storage": "blocked", "dccp": "blocked"}, look(modules=f"{used}\ndccp 0"))
+    assert error.value.message == "modules: usb-storage: in use, and would not be loaded at the next boot"
+    assert '"usb-storage": {"value": None' in error.value.hint
+    values = {"usb-storage": "blocked"}
+    there = look({modules.PATH: modules.content(values)}, modules=used)
+    assert [wrong.subject for wrong in modules.plan(values, there).beyond] == ["module usb-storage"]
 
 
 def test_nothing_to_do_is_no_script() -> None:

@@ -39,6 +39,17 @@ def test_what_is_not_in_force_is_mended(there: str, unit: str, line: str) -> Non
     assert plan.script
 
 
+def test_where_no_mount_is_ours_there_is_no_unit() -> None:
+    """systemd refuses one that has nothing to start."""
+    seen = look(files(), mounts=RIGHT, mounts_unit="enabled")
+    plan = mounts.plan({}, seen)
+    assert plan.change
+    assert {write.path: write.content for write in plan.change.writes} == {mounts.PATH: None, mounts.APT: None}
+    assert "systemctl --quiet disable bulkhead-mounts.service" in plan.change.activate
+    assert "restart" not in plan.change.activate
+    assert mounts.plan({}, look(mounts=RIGHT)).script is None
+
+
 def test_apt_does_not_run_programs_in_a_tmp_without_them() -> None:
     read = subprocess.run(
         ["apt-config", "-c", "/dev/stdin", "dump", "APT::ExtractTemplates"],

@@ -162,6 +162,11 @@ def test_a_file_that_a_block_includes_is_for_some_too() -> None:
     for lines in ([block, included], [included, block]):
         with pytest.raises(BulkheadError, match=r"^/etc/ssh/some/a\.conf:1: says PermitRootLogin yes for some"):
             sshd.plan(VALUES, look({sshd.MAIN: DEBIAN}, sshd=SAID, user="ops", sshd_match="\n".join(lines)))
+    further = blocks("Include some/a.conf", file="/etc/ssh/some/b.conf")
+    only = blocks("Match User a", "Include some/b.conf")
+    for lines in ([only, further, included], [included, further, only]):
+        with pytest.raises(BulkheadError, match=r"^/etc/ssh/some/a\.conf:1: says PermitRootLogin yes for some"):
+            sshd.plan(VALUES, look({sshd.MAIN: DEBIAN}, sshd=SAID, user="ops", sshd_match="\n".join(lines)))
     ends = blocks("Match User a", "X11Forwarding no", file="/etc/ssh/sshd_config.d/a.conf")
     after = blocks("PermitRootLogin yes", file="/etc/ssh/sshd_config.d/b.conf")
     assert sshd.plan(VALUES, look({sshd.MAIN: DEBIAN}, sshd=SAID, user="ops", sshd_match=f"{ends}\n{after}")).script

@@ -117,6 +117,9 @@ def test_what_this_kernel_has_not_got_is_named_and_no_error() -> None:
             "# /etc/sysctl.d/10-x.conf\na.eth0.c = 0\n",
             "/etc/sysctl.d/10-x.conf: a.eth0.c = 0 goes before a.*.c = 2 at the next boot",
         ),
+        ("# /etc/zzz.conf\na.all.c = 0\n", "/etc/zzz.conf: a.all.c = 0 goes before a.*.c = 2 at the next boot"),
+        ("# /etc/zzz.conf\na.default.c = 0\n", "/etc/zzz.conf: a.default.c = 0 goes before a.*.c = 2 at the next boot"),
+        ("# /etc/zzz.conf\na.e*.c = 0\n", "/etc/zzz.conf: a.e*.c = 0 goes before a.*.c = 2 at the next boot"),
     ],
 )
 def test_a_file_that_would_have_the_last_word_is_refused(files: str, said: str) -> None:
@@ -131,6 +134,7 @@ def test_a_file_that_would_have_the_last_word_is_refused(files: str, said: str) 
         "# /etc/sysctl.d/99-sysctl.conf\na.b = 0\na.*.c = 0\na.all.c = 0\na.default.c = 0\n#a.eth0.c = 0\n-a.eth0.c\n",
         "# /etc/sysctl.d/zzz.conf\na.b = 1\nother = 0\n",
         "# /etc/sysctl.d/zz-bulkhead.conf\na.b = 0\n",
+        "# /etc/sysctl.d/50-x.conf\na.e*.c = 0\n",
         "# /usr/lib/sysctl.d/50-default.conf\n-a.all.c\na.*.c = 0\n# a.b = 0\n",
     ],
 )
@@ -257,6 +261,29 @@ def test_when_the_kernel_refuses_one_the_others_come_back(tmp_path: Path, monkey
     assert result.stdout.split() == fresh.stdout.split()
     assert fresh.stdout.split()[2] != "2"
     assert not (tmp_path / "zz.conf").exists()
+
+
+@in_namespaces
+def test_the_way_back_is_no_looser_than_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plain server's settings: with forwarding switched off again the kernel accepts redirects, unless it is told."""
+    monkeypatch.setattr(sysctl, "PATH", str(tmp_path / "zz.conf"))
+    plain = (
+        f"{DUMMY}; echo 0 >/proc/sys/net/ipv4/ip_forward;"
+        " for one in /proc/sys/net/ipv4/conf/*/accept_redirects; do echo 0 >$one; done"
+    )
+    values = {**NET, "net.ipv4.tcp_syncookies": "many"}
+    state = apart(f"{plain}\n" + sysctl.needs(values)[1].script, "--net")  # type: ignore[union-attr]
+    plan = sysctl.plan(values, look({str(tmp_path / "zz.conf"): None, sysctl.PATH: None}, sysctl=state.stdout))
+    assert plan.script
+    read = "cd /proc/sys/net/ipv4 && cat ip_forward conf/*/accept_redirects"
+    script = plan.script.replace("main </dev/null", f"( main ) </dev/null; {read}")
+    result = apart(script, "--net", before=plain)
+    assert "the previous configuration is back in force" in result.stderr
+    assert set(result.stdout.split()) == {"0"}
+
+
+def test_blanks_between_numbers_are_one_to_the_kernel() -> None:
+    assert sysctl.pairs({"net.ipv4.tcp_rmem": "4096  87380\t6291456"})[0][1] == "4096 87380 6291456"
 
 
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **values: str) -> Path:

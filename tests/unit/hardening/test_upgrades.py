@@ -43,6 +43,16 @@ def dumped(*files: Path) -> list[str]:
     return result.stdout.splitlines()
 
 
+def test_names_of_origins_may_hold_blanks() -> None:
+    value = "origin=Debian Backports,codename=${distro_codename}-backports  origin=Docker,label=Docker CE"
+    assert upgrades.items(upgrades.ORIGINS, value) == [
+        "origin=Debian Backports,codename=${distro_codename}-backports",
+        "origin=Docker,label=Docker CE",
+    ]
+    content = upgrades.content({upgrades.ORIGINS: value})
+    assert '    "origin=Docker,label=Docker CE";' in content.splitlines()
+
+
 def test_apt_reads_it_so(tmp_path: Path, values: dict[str, str]) -> None:
     (tmp_path / "50unattended-upgrades").write_text(PACKAGED)
     (tmp_path / "zz-bulkhead").write_text(upgrades.content(values))
