@@ -154,6 +154,7 @@ sed -i '1i http_access allow all' /etc/squid/bulkhead.conf && systemctl restart 
 """Everything that egress control is made of, undone."""
 
 OPEN_DAEMON = """
+cp -p /etc/docker/daemon.json /root/kept.json
 cat >/etc/docker/daemon.json <<'END'
 {"insecure-registries": ["registry.invalid:5000"], "seccomp-profile": "unconfined", "userland-proxy": true,
  "runtimes": {"runsc": {"path": "/usr/bin/runc"}}}
@@ -161,7 +162,12 @@ END
 systemctl set-property --runtime bulkhead-agents.slice MemoryMax=infinity
 systemctl restart docker
 """
-"""Docker as it is when nobody says anything, and laxer."""
+"""Docker as it is when nobody says anything, and laxer: so much so that a deploy refuses it."""
+
+AS_IT_WAS = """
+rm -rf /run/systemd/system.control/bulkhead-agents.slice.d && systemctl daemon-reload
+mv /root/kept.json /etc/docker/daemon.json && systemctl restart docker
+"""
 
 RUN = "docker run --detach --name tamper"
 SLEEP = "bulkhead.invalid/test:1 sleep 1000000"
@@ -175,7 +181,7 @@ def test_each_check_of_egress_fails_without_a_policy(legacy: Machine, legacy_run
     legacy.image()
     try:
         legacy.sh(NO_POLICY)
-        legacy.sh(f"{RUN} --network host {SLEEP}")
+        legacy.sh(f"{RUN} --network host --userns host {SLEEP}")
         with legacy.way_out():
             outcomes = legacy_runs.verify("--only", "egress.*")
     finally:
@@ -211,7 +217,7 @@ def test_each_check_of_docker_fails_with_its_own_defaults(legacy: Machine, legac
         legacy.sh(f"{RUN} --privileged {SLEEP}")
         outcomes = legacy_runs.verify("--only", "docker_options.*")
     finally:
-        legacy.run(f"{GONE}; rm -rf /run/systemd/system.control/bulkhead-agents.slice.d; systemctl daemon-reload")
+        legacy.run(f"{GONE}\n{AS_IT_WAS}")
         legacy_runs.deploy().expect_success()
     assert outcomes == {
         "docker_options.overrides": "passed",
