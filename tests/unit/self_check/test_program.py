@@ -223,6 +223,34 @@ def test_a_directory_that_can_t_be_written_to(spoil: str, tmp_path: Path) -> Non
     assert not [line for line in lines if line.endswith(".prom") or line.startswith(".bulkhead")]
 
 
+SWAP = """mktemp() {{
+    set -- "$(command mktemp "$@")"
+    case $1 in {directory}/*) rm -rf "$1"; ln -s {victim} "$1" ;; esac
+    printf '%s\\n' "$1"
+}}
+program=$0
+. "$program"
+"""
+"""Who owns the collector's directory puts a link in the place of what is made in it, as soon as it is there."""
+
+
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_a_link_that_the_directory_s_owner_puts_in_place_is_not_followed(kind: str, tmp_path: Path) -> None:
+    here = host(tmp_path)
+    here.write()
+    folder = tmp_path / "victim"
+    folder.mkdir(mode=0o755)
+    (folder / "metrics").write_text("precious\n")
+    (folder / "metrics").chmod(0o600)
+    victim = folder / "metrics" if kind == "file" else folder
+    run = here.run("unshare", "--mount", before=SWAP.format(directory=here.textfile.parent, victim=victim))
+    assert (run.status, (folder / "metrics").read_text()) == (1, "precious\n")
+    assert (folder / "metrics").stat().st_mode & 0o777 == 0o600
+    assert [one.name for one in folder.iterdir()] == ["metrics"]
+    assert f"error self_check {here.textfile}: can't be written" in run.said.splitlines()
+    assert list(here.textfile.parent.iterdir()) == []
+
+
 def test_the_metrics_are_there_whole_or_not_at_all(tmp_path: Path) -> None:
     here = host(tmp_path, Search("egress", "x", "say a '' x"))
     for _ in range(2):
