@@ -1,7 +1,4 @@
-"""The lab for the tests: brought up once, left as it was found, skipped by name where it can't run.
-
-Tests of different machines can run beside each other (`pytest -n 2 --dist loadgroup`); those of one never do.
-"""
+"""The lab for the tests: brought up once, left as it was found, skipped by name where it can't run."""
 
 from __future__ import annotations
 
@@ -15,57 +12,26 @@ from bulkhead.lab import LabState, down, up
 from tests.lab.machine import Machine, Runs
 from tests.lab.site import Site
 
-PATIENCE = 1200
-"""Seconds for the lab to come up in a test run beside this one, box and all; far more than it takes."""
-
-WAS_UP = pytest.StashKey[bool]()
-
-
-def is_up() -> bool:
-    """Whether there is a lab of this checkout."""
-    try:
-        LabState.load()
-    except BulkheadError:
-        return False
-    return True
-
-
-def is_worker(config: pytest.Config) -> bool:
-    """Whether this is one of several processes that share the tests; the one that started them isn't."""
-    return hasattr(config, "workerinput")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Remember whether the lab was there before the tests."""
-    if not is_worker(config):
-        config.stash[WAS_UP] = is_up()
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Take the lab down, after the last process that used it, unless it was up before."""
-    if not is_worker(config) and not config.stash[WAS_UP] and is_up():
-        down()
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one machine are one group; those that choose theirs while they run are marked where they stand."""
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents and item.get_closest_marker("xdist_group") is None:
-            names = item.fixturenames if isinstance(item, pytest.Function) else []
-            item.add_marker(pytest.mark.xdist_group("legacy" if "legacy_lab" in names else "gvisor"))
-
 
 @pytest.fixture(scope="session")
-def lab() -> LabState:
-    """The lab, up and running."""
+def lab() -> Iterator[LabState]:
+    """The lab, up and running; taken down afterwards if it wasn't up before."""
     try:
-        return up(patience=PATIENCE)
+        LabState.load()
+        was_up = True
+    except BulkheadError:
+        was_up = False
+    try:
+        state = up()
     except BulkheadError as error:
         if error.message.startswith("no gVisor for the lab"):
             pytest.skip(error.message)
         raise
+    try:
+        yield state
+    finally:
+        if not was_up:
+            down()
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +61,7 @@ def converged(machine: Machine, runs: Runs) -> Machine:
 def legacy_lab(lab: LabState) -> LabState:
     """The lab with the machine for legacy agents beside the other one."""
     assert lab
-    return up(("legacy",), patience=PATIENCE)
+    return up(("legacy",))
 
 
 @pytest.fixture(scope="session")

@@ -528,14 +528,7 @@ def matches(found: set[tuple[str, str]], expected: set[tuple[str, str]]) -> bool
 
 @pytest.mark.parametrize(
     "case",
-    [
-        pytest.param(
-            case,
-            id=name,
-            marks=[pytest.mark.xdist_group(case.machine), *([] if case.quick else [pytest.mark.long])],
-        )
-        for name, case in TAMPERS.items()
-    ],
+    [pytest.param(case, id=name, marks=[] if case.quick else [pytest.mark.long]) for name, case in TAMPERS.items()],
 )
 def test_each_tamper_is_found_and_gone_after_a_converge(case: Tamper, place: Place, clean: set[str]) -> None:
     """Exactly what was tampered with is named, and nothing is left of it."""
@@ -560,11 +553,9 @@ def test_each_tamper_is_found_and_gone_after_a_converge(case: Tamper, place: Pla
 
 TIMES = 20
 
-KINDS = [pytest.param(kind, marks=pytest.mark.xdist_group(kind)) for kind in ("gvisor", "legacy")]
-
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["gvisor", "legacy"])
 def test_a_clean_machine_has_no_drift(kind: str, request: pytest.FixtureRequest) -> None:
     """As often as one looks."""
     runs: Runs = request.getfixturevalue("runs" if kind == "gvisor" else "legacy_runs")
@@ -573,7 +564,7 @@ def test_a_clean_machine_has_no_drift(kind: str, request: pytest.FixtureRequest)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["gvisor", "legacy"])
 def test_nor_after_a_reboot(kind: str, request: pytest.FixtureRequest) -> None:
     """As soon as the machine says that it is up."""
     runs: Runs = request.getfixturevalue("runs" if kind == "gvisor" else "legacy_runs")
@@ -586,7 +577,7 @@ def test_nor_after_a_reboot(kind: str, request: pytest.FixtureRequest) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["gvisor", "legacy"])
 def test_nor_while_agents_come_and_go(kind: str, request: pytest.FixtureRequest) -> None:
     """Containers that are started and ended all the time, some of them while one looks."""
     runs: Runs = request.getfixturevalue("runs" if kind == "gvisor" else "legacy_runs")

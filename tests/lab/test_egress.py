@@ -135,10 +135,7 @@ NOT_SENT_BY_RUNSC = ("icmp", "raw", "frame", "bare")
 
 @pytest.mark.parametrize(
     ("places", "not_sent", "many"),
-    [
-        pytest.param("world", (), 220, marks=pytest.mark.xdist_group("legacy")),
-        pytest.param("sandboxes", NOT_SENT_BY_RUNSC, 160, marks=pytest.mark.long),
-    ],
+    [("world", (), 220), pytest.param("sandboxes", NOT_SENT_BY_RUNSC, 160, marks=pytest.mark.long)],
 )
 def test_flows_of_real_containers(
     request: pytest.FixtureRequest, places: str, not_sent: tuple[str, ...], many: int

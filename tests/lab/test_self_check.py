@@ -100,9 +100,7 @@ class Checking:
         return self.runs.deploy("-y", **SETTINGS).expect_success().changed
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param(kind, marks=pytest.mark.xdist_group(kind)) for kind in ("gvisor", "legacy")]
-)
+@pytest.fixture(scope="module", params=["gvisor", "legacy"])
 def checking(request: pytest.FixtureRequest) -> Iterator[Checking]:
     """Each machine with a self-check, and without one afterwards."""
     prefix = "" if request.param == "gvisor" else "legacy_"
