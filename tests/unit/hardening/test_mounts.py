@@ -45,7 +45,8 @@ def test_where_no_mount_is_ours_there_is_no_unit() -> None:
     plan = mounts.plan({}, seen)
     assert plan.change
     assert {write.path: write.content for write in plan.change.writes} == {mounts.PATH: None, mounts.APT: None}
-    assert "systemctl --quiet disable bulkhead-mounts.service" in plan.change.activate
+    assert "rm -f /etc/systemd/system/sysinit.target.wants/bulkhead-mounts.service" in plan.change.activate
+    assert "systemctl --quiet enable bulkhead-mounts.service" in plan.change.restore
     assert "restart" not in plan.change.activate
     assert mounts.plan({}, look(mounts=RIGHT)).script is None
 
