@@ -9,10 +9,12 @@ demo: venv ## from nothing to a verified host of each kind, on throwaway virtual
 
 test: lint ## style, types, unit tests, then the lab end to end
 	@.venv/bin/pytest -n 2 --dist loadfile tests/unit
-	@.venv/bin/pytest tests/lab
+	@.venv/bin/pytest -n 2 tests/lab
 
 test-long: venv ## the tests that take long
-	@.venv/bin/pytest -m long tests/unit tests/lab
+	@.venv/bin/pytest -m long tests/unit
+	@.venv/bin/pytest -m long -n 2 tests/lab --ignore tests/lab/test_bookworm.py
+	@.venv/bin/pytest -m long tests/lab/test_bookworm.py
 
 bench: venv ## every benchmark, one after the other: hours on an emulated lab; the README says what each is
 	@.venv/bin/python -m benchmarks.merge

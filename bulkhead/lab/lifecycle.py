@@ -3,9 +3,7 @@
 That makes `up` on a running lab quick, and lets it recover after an interruption at any point.
 """
 
-import fcntl
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from bulkhead.lab import (
     proxy,
     release_server,
 )
+from bulkhead.lab.lock import alone
 from bulkhead.lab.state import STATE_FILE, GvisorState, LabState, MachineState
 from bulkhead.progress import Step, Steps
 
@@ -46,18 +45,20 @@ def up(
     steps: Steps | None = None,
     *,
     anew: bool = False,
+    patience: float = 0,
 ) -> LabState:
     """Bring these machines up on the Debian `suite`, with all that they need, and say how to reach them.
 
     Machines that run already are left as they are, unless the box's recipe has changed since; with `anew` they are
     made again from the box, and whatever was on them is gone. A lab of another suite has to be taken down first.
+    Another command that changes the lab is waited for, `patience` seconds long.
     Raises BulkheadError with what to do when something is missing or fails.
     """
     steps = steps or Steps(paths.LOGS)
     subnet = libvirt.subnet()
     wanted = [machines.machine(name, subnet) for name in machine_names]
     already_done = len(steps.done)
-    with _alone():
+    with alone(patience):
         before = _state()
         with steps("Check the Debian packages") as step:
             codename = packages.codename(Path("/etc/os-release").read_text())
@@ -113,7 +114,7 @@ def down(steps: Steps | None = None) -> None:
     What is worth keeping (boxes, fetched packages, gVisor builds) stays in the user's cache.
     """
     steps = steps or Steps(paths.LOGS)
-    with _alone(), steps("Take the lab down") as step:
+    with alone(), steps("Take the lab down") as step:
         STATE_FILE.unlink(missing_ok=True)
         if machines.any_known() or libvirt.answers():
             libvirt.ensure_daemon(step)
@@ -184,16 +185,3 @@ def _state() -> LabState | None:
         return LabState.load()
     except BulkheadError:
         return None
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Only one command at a time changes the lab: the user has one, whatever the checkout."""
-    path = paths.cache() / "lab.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BulkheadError("another command is changing the lab", hint="Wait for it to end.") from None
-        yield

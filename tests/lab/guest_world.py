@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shlex
+import uuid
 
 from bulkhead.inventory_file import ROOT
+from tests.egress.flows import Flow
+from tests.egress.outcome import outcome
 from tests.egress.world import BARE, PROBER, TCP, UDP, WAN4, WAN6, WORLD_SCRIPT, Place
 from tests.lab.machine import Machine
 
@@ -25,6 +28,9 @@ CONTAINERS = {"alpha": "alpha", "twin": "alpha", "beta": "beta", "other": "bridg
 
 TAKEN = (22, 3128, 8080)
 """Ports of the machine's own services, on which no echo can be: ssh, the proxy, what Docker publishes."""
+
+SECONDS = 2.0
+"""How long an answer may take on an emulated machine."""
 
 
 class GuestWorld:
@@ -103,3 +109,20 @@ class GuestWorld:
     def mac(self, interface: str) -> str:
         """The hardware address of an interface of the machine."""
         return self.machine.sh(f"cat /sys/class/net/{interface}/address")
+
+    def result(self, flow: Flow) -> str:
+        """What becomes of a flow; a service of the machine's own does not echo, but it answers."""
+        said = outcome(self.places, self.mac, flow, SECONDS)
+        return "passed" if said == "garbled" else said
+
+    def asked(self, agent: str) -> str:
+        """What becomes of a question to Docker's own name server; wherever it comes, that it came is known."""
+        token = uuid.uuid4().hex
+        said = self.places[agent].ask(op="name", to="127.0.0.11", port=53, token=token, seconds=15)
+        came = [
+            where
+            for where in ("world", "host")
+            if self.places[where].ask(op="count", token=f"dns:{token}.example.com") != "0"
+        ]
+        assert bool(came) == (said == "passed"), (said, came)
+        return said

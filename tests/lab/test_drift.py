@@ -11,8 +11,6 @@ import pytest
 
 from tests.lab.machine import TIMEOUT, Machine, Runs
 
-pytestmark = pytest.mark.long
-
 IMAGE = "bulkhead.invalid/test:1"
 RUN = "docker run --detach --name tamper"
 SLEEP = f"{IMAGE} sleep 1000000"
@@ -528,7 +526,10 @@ def matches(found: set[tuple[str, str]], expected: set[tuple[str, str]]) -> bool
 
 @pytest.mark.parametrize(
     "case",
-    [pytest.param(case, id=name, marks=[] if case.quick else [pytest.mark.long]) for name, case in TAMPERS.items()],
+    [
+        pytest.param(case, id=f"{case.machine}: {name}", marks=[] if case.quick else [pytest.mark.long])
+        for name, case in TAMPERS.items()
+    ],
 )
 def test_each_tamper_is_found_and_gone_after_a_converge(case: Tamper, place: Place, clean: set[str]) -> None:
     """Exactly what was tampered with is named, and nothing is left of it."""

@@ -7,20 +7,14 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator
-from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
 from bulkhead.inventory_file import ROOT
-from tests.egress.flows import FLOWS, POLICY, Flow
-from tests.egress.outcome import outcome
-from tests.egress.world import Place
-from tests.lab.guest_world import CONTAINERS, PYTHON, GuestWorld
+from tests.egress.flows import FLOWS
+from tests.lab.container_flows import policy, try_flows
+from tests.lab.guest_world import GuestWorld
 from tests.lab.machine import Machine, Runs
-
-SECONDS = 2.0
-"""How long an answer may take on an emulated machine."""
 
 OPERATIONS = {
     "Load the egress policy",
@@ -29,21 +23,6 @@ OPERATIONS = {
     "Install squid",
     "Run the egress proxy",
 }
-
-
-def policy(runs: Runs, **changes: Any) -> dict[str, Any]:
-    """The flows' policy, and what the lab itself needs: this computer for ssh and for packages."""
-    proxy = urlsplit(runs.lab.proxy)
-    mirror = [{"to": proxy.hostname, "ports": [proxy.port], "user": user} for user in (0, 42)]
-    return {
-        "egress": {
-            **POLICY,
-            "management": [*POLICY["management"], proxy.hostname],
-            "host": [*POLICY["host"], *mirror],
-            "confirm_seconds": 45,
-            **changes,
-        }
-    }
 
 
 AS_NEW = (
@@ -79,23 +58,6 @@ def world(guarded: Machine) -> Iterator[GuestWorld]:
         made.remove()
 
 
-@pytest.fixture(scope="module")
-def sandboxes(converged: Machine, runs: Runs) -> Iterator[GuestWorld]:
-    """The same world on the gVisor machine, with the agents' containers under runsc, and a resolver on loopback."""
-    runs.deploy(**policy(runs)).expect_success()
-    made = GuestWorld(converged)
-    converged.sh("cp -P /etc/resolv.conf /root/resolv.conf 2>/dev/null || :; rm -f /etc/resolv.conf")
-    try:
-        converged.sh("echo nameserver 127.0.0.1 >/etc/resolv.conf")
-        made.make()
-        made.start("runsc")
-        yield made
-    finally:
-        made.remove()
-        converged.sh("rm /etc/resolv.conf; [ ! -e /root/resolv.conf ] || mv /root/resolv.conf /etc/resolv.conf")
-        runs.deploy().expect_success()
-
-
 def test_first_and_second_run(legacy: Machine, legacy_runs: Runs) -> None:
     """The lab's own policy: all of it is predicted, done, verified, and left alone by the second run."""
     legacy.run(AS_NEW)
@@ -115,66 +77,12 @@ def test_first_and_second_run(legacy: Machine, legacy_runs: Runs) -> None:
     assert 1 <= log.rpartition(mark)[2].count("COMMAND=") - 1 <= 4
 
 
-DENIED_BY_DOCKER = (
-    "neighbour",
-    "a published port",
-    "past what is published",
-    "another port of the agent",
-    "other tcp agent",
-)
-"""Parts of the names of flows that Docker itself denies between its networks, and from outside into them."""
-
-NOT_HERE = ("published v6", "3128", "other tcp allowed v6", "other icmp allowed v6")
-"""Flows of which Docker 26 makes something else (it publishes to IPv6 by a process of the host), those to the
-proxy, which does not echo and has a test of its own, and IPv6 on Docker's default network, which has none."""
-
-
-NOT_SENT_BY_RUNSC = ("icmp", "raw", "frame", "bare")
-"""What a sandbox can't send at all: its stack gives out no raw and no packet sockets (runsc, net-raw=false)."""
-
-
-@pytest.mark.parametrize(
-    ("places", "not_sent", "many"),
-    [("world", (), 220), pytest.param("sandboxes", NOT_SENT_BY_RUNSC, 160, marks=pytest.mark.long)],
-)
-def test_flows_of_real_containers(
-    request: pytest.FixtureRequest, places: str, not_sent: tuple[str, ...], many: int
-) -> None:
+def test_flows_of_real_containers(world: GuestWorld) -> None:
     """Each denied flow passes without the guard, unless Docker denies it too, and not with it; allowed ones pass."""
-    world: GuestWorld = request.getfixturevalue(places)
-    flows = [flow for flow in FLOWS if not any(part in flow.name for part in NOT_HERE)]
-    world.machine.sh("nft delete table inet bulkhead")
-    try:
-        without = {flow.name: result(world, flow) for flow in flows}
-    finally:
-        world.machine.sh("nft --file /etc/bulkhead/egress.nft")
-    with_guard = {flow.name: result(world, flow) for flow in flows}
-    kept_in = {flow.name for flow in flows if flow.sender in CONTAINERS and flow.request["op"] in not_sent}
-    assert {name for name in kept_in if "passed" in (without[name], with_guard[name])} == set()
-    flows = [flow for flow in flows if flow.name not in kept_in]
-    proving = [flow for flow in flows if not any(part in flow.name for part in DENIED_BY_DOCKER)]
-    assert {flow.name: without[flow.name] for flow in proving if without[flow.name] != "passed"} == {}
-    wrong = {flow.name: with_guard[flow.name] for flow in flows if (with_guard[flow.name] == "passed") != flow.allowed}
-    assert wrong == {}
-    assert len(proving) >= many
-
-
-@pytest.mark.long
-def test_no_sandbox_reaches_docker_s_name_server(sandboxes: GuestWorld) -> None:
-    """It listens in the container's network namespace, where a sandbox's own stack is not: nothing to be set there."""
-    key = sandboxes.machine.sh("docker inspect --format '{{.NetworkSettings.SandboxKey}}' alpha")
-    sandboxes.places["beside alpha"] = Place(sandboxes.machine.command(f"nsenter --net={key} {PYTHON}"))
-    assert asked(sandboxes, "beside alpha") == "passed"
-    # What listens in the sandbox itself would answer.
-    sandboxes.places["alpha"].close()
-    sandboxes.places["alpha"] = Place(sandboxes.machine.command(f"docker exec --interactive alpha {PYTHON}"))
-    assert asked(sandboxes, "alpha") in ("refused", "silent")
-
-
-def result(world: GuestWorld, flow: Flow) -> str:
-    """What becomes of a flow; a service of the machine's own does not echo, but it answers."""
-    said = outcome(world.places, world.mac, flow, SECONDS)
-    return "passed" if said == "garbled" else said
+    tried = try_flows(world)
+    assert tried.not_proven == {}
+    assert tried.wrong == {}
+    assert tried.proving >= 220
 
 
 @pytest.mark.long
@@ -192,20 +100,7 @@ def test_the_engine_does_not_undo_it(world: GuestWorld, guarded: Machine, what: 
             "alpha tcp AWS 169.254.169.254 80",
             "alpha tcp gateway 172.30.1.1 2375",
         ):
-            assert (result(world, flow) == "passed") == flow.allowed, flow.name
-
-
-def asked(world: GuestWorld, agent: str) -> str:
-    """What becomes of a question to Docker's own name server; wherever it comes, that it came is known."""
-    token = uuid.uuid4().hex
-    said = world.places[agent].ask(op="name", to="127.0.0.11", port=53, token=token, seconds=15)
-    came = [
-        where
-        for where in ("world", "host")
-        if world.places[where].ask(op="count", token=f"dns:{token}.example.com") != "0"
-    ]
-    assert bool(came) == (said == "passed"), (said, came)
-    return said
+            assert (world.result(flow) == "passed") == flow.allowed, flow.name
 
 
 WITHOUT_DNS = (
@@ -226,7 +121,7 @@ def test_docker_passes_on_no_question(world: GuestWorld, guarded: Machine) -> No
     )
     try:
         world.open()
-        assert asked(world, "alpha") == "passed"
+        assert world.asked("alpha") == "passed"
     finally:
         world.close()
         guarded.sh(
@@ -234,7 +129,7 @@ def test_docker_passes_on_no_question(world: GuestWorld, guarded: Machine) -> No
             "rm /etc/resolv.conf; [ ! -e /root/resolv.conf ] || mv /root/resolv.conf /etc/resolv.conf"
         )
         world.open()
-    assert asked(world, "alpha") in ("refused", "silent")
+    assert world.asked("alpha") in ("refused", "silent")
 
 
 @pytest.mark.parametrize(
@@ -352,26 +247,6 @@ def test_a_name_that_rebinds(world: GuestWorld) -> None:
     log = world.machine.sh("tail -n 4 /var/log/bulkhead-proxy/alpha.log").splitlines()
     assert all("rebinding.example.com" in line for line in log)
     assert not any(line.endswith(" 10.66.0.5") for line in log)
-
-
-def test_a_gvisor_host_may_go_without(converged: Machine, runs: Runs) -> None:
-    """Nothing of a policy stays, the engines go on and start again; a later run brings it back."""
-    off = {"egress": {"off": "a test"}}
-    pids = converged.pids()
-    try:
-        gone = runs.deploy(**off).expect_success()
-        assert "Take the egress policy away" in gone.changed
-        assert "no egress policy, agents reach what the network lets them: a test" in gone.output
-        assert converged.run("nft list table inet bulkhead").returncode != 0
-        assert converged.run("ls /etc/bulkhead/egress.nft").returncode != 0
-        assert converged.pids() == pids
-        assert runs.deploy(**off).expect_success().changed == set()
-        outcomes = runs.verify("--only", "egress.*", "--only", "gvisor.*", **off)
-        assert {outcome for name, outcome in outcomes.items() if name.startswith("egress.")} == {"skipped"}
-        converged.sh("systemctl restart docker")
-    finally:
-        runs.deploy().expect_success()
-    assert "chain agent_sent" in converged.sh("nft list table inet bulkhead")
 
 
 def test_a_ruleset_that_locks_out_is_taken_back(guarded: Machine, legacy_runs: Runs) -> None:
