@@ -17,6 +17,9 @@ MODES = {PATH: 0o640}
 
 PACKAGE = "auditd"
 
+AS_WANTED = ["active", "enabled"]
+"""What systemd says of the daemon's unit; one that is disabled or masked would not run after the next boot."""
+
 DIRECTORIES = {"/opt/gvisor": "", "/var/lib/bulkhead": "", "/etc/docker": "dockerd", "/etc/containerd": "containerd"}
 """Directories that must be there before they are watched, else only the name is: path → the program that needs it."""
 
@@ -59,7 +62,7 @@ def needs() -> list[Need]:
         File(TMPFILES),
         Command("hardening.audit", "auditctl -l"),
         Command("hardening.audit.status", "auditctl -s"),
-        Command("hardening.auditd", "systemctl is-active auditd.service; :"),
+        Command("hardening.auditd", "systemctl is-active auditd.service; systemctl is-enabled auditd.service; :"),
         Command("hardening.container", "systemd-detect-virt --container; :"),
     ]
 
@@ -108,12 +111,14 @@ def plan(values: Mapping[str, str], look: Look, *, installed: bool) -> area.Plan
     patterns = {name: pattern(name, rule) for name, rule in values.items()}
     missing = [name for name, line in patterns.items() if not any(re.search(line, one) for one in loaded)]
     fixed = bool(re.search(r"^enabled 2$", status.text, re.MULTILINE))
-    running = look.outputs["hardening.auditd"].text == "active"
+    daemon = look.outputs["hardening.auditd"].text.split()
     wrong = [area.Wrong(f"audit rule {name}", values[name], "", f"~ audit: {name}") for name in missing]
     if re.search(r"^enabled 0$", status.text, re.MULTILINE):
         wrong.append(area.Wrong("audit", "enabled", "disabled", "~ audit is enabled"))
-    if not running:
-        wrong.append(area.Wrong("unit auditd.service", "active", "not active", "~ auditd runs"))
+    if daemon != AS_WANTED:
+        wrong.append(
+            area.Wrong("unit auditd.service", " ".join(AS_WANTED), " ".join(daemon), "~ auditd runs, at boot too")
+        )
     notes = ["audit: the rules are locked until the next boot, which takes in those of Bulkhead"] if fixed else []
     fill = {
         "directories": _watched(values),

@@ -214,6 +214,7 @@ def test_audit(host: Host, described: InventoryHost) -> None:
         entry = host.run("systemd-tmpfiles --cat-config --no-pager").stdout
         assert re.search(r"^d\s+/run/containerd\s+0711\s+root\s+root\b", entry, re.MULTILINE)
     assert host.run("systemctl is-active auditd.service").stdout.strip() == "active"
+    assert host.run("systemctl is-enabled auditd.service").stdout.strip() == "enabled"
 
 
 def test_mounts(host: Host, described: InventoryHost) -> None:

@@ -136,7 +136,6 @@ TAMPERS = {
         "systemctl mask auditd",
         "hardening",
         ("unit auditd.service",),
-        undo="systemctl unmask auditd",
     ),
     "AppArmor's unit disabled": Tamper("gvisor", "systemctl disable apparmor", "hardening", ("unit apparmor.service",)),
     "the timers of upgrades masked": Tamper(

@@ -23,7 +23,7 @@ CALLS = "-a always,exit -F arch=b64 -S init_module,delete_module,finit_module"
 
 
 def there(loaded: str = LOADED, **said: str | tuple[int, str]) -> Look:
-    found = {"audit": loaded, "audit_status": "enabled 1\nfailure 1", "auditd": "active", **said}
+    found = {"audit": loaded, "audit_status": "enabled 1\nfailure 1", "auditd": "active\nenabled", **said}
     seen = look(None, **found)
     seen.files[audit.PATH] = FoundFile("file", audit.content(VALUES).encode(), 0o640, "root", "root")
     return seen
@@ -70,7 +70,10 @@ def test_nothing_to_do_is_no_script() -> None:
     [
         ({"audit": LOADED.replace("-p wa ", "-p w ")}, "~ audit: runc"),
         ({"audit": "No rules"}, "~ audit: runc"),
-        ({"auditd": "inactive"}, "~ auditd runs"),
+        ({"auditd": "inactive\nenabled"}, "~ auditd runs, at boot too"),
+        ({"auditd": "active\ndisabled"}, "~ auditd runs, at boot too"),
+        ({"auditd": "active\nmasked"}, "~ auditd runs, at boot too"),
+        ({"auditd": "inactive"}, "~ auditd runs, at boot too"),
     ],
 )
 def test_what_is_not_in_force_is_mended(said: dict[str, str], line: str) -> None:

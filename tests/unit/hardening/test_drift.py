@@ -71,7 +71,7 @@ def clean(kind: str = "gvisor_hosts") -> Look:
             "hardening.timers.run": "active\nactive",
             "hardening.audit": "\n".join(rules),
             "hardening.audit.status": "enabled 1\nfailure 1",
-            "hardening.auditd": "active",
+            "hardening.auditd": "active\nenabled",
             "hardening.container": "none",
             "hardening.mounts": "\n".join(mounted),
             "hardening.mounts.unit": "enabled",
@@ -184,7 +184,7 @@ TAMPERS: dict[str, tuple[Callable[[Look], Look], set[tuple[str, str]]]] = {
     ),
     "auditd stopped": (
         lambda look: edited(
-            said(look, "hardening.auditd", "inactive"),
+            said(look, "hardening.auditd", "inactive\nenabled"),
             "hardening.watched",
             unit("auditd.service"),
             unit("auditd.service", "inactive"),
