@@ -22,6 +22,9 @@ _READS_US = (f"{DIRECTORY}/*.conf", f"{DIRECTORY}/*", "sshd_config.d/*.conf", PA
 _SAME = {"without-password": "prohibit-password"}
 """What `sshd -T` calls by an older name."""
 
+_LISTS = ("acceptenv", "allowusers")
+"""Options of which `sshd -T` shows each value in a line of its own."""
+
 EFFECTIVE = "sshd -T 2>/dev/null || sshd -T -C lport=65535"
 """What holds for all. Where a block is for a port, sshd 9.2 says nothing unless it is told one: one that nobody has."""
 
@@ -157,8 +160,8 @@ def evidence(values: Mapping[str, str]) -> list[str]:
 
 def _evidence(name: str, value: str) -> list[str]:
     """The lines of `sshd -T` that show a setting; of a list it prints each entry."""
-    if name.lower() == "allowusers":
-        return [f"allowusers {user}" for user in value.split()]
+    if name.lower() in _LISTS:
+        return [f"{name.lower()} {item}" for item in value.split()]
     return [f"{name.lower()} {_SAME.get(value, value)}"]
 
 

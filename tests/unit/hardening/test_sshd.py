@@ -243,6 +243,16 @@ def test_the_whole_baseline_is_in_force_at_a_real_sshd(etc: Path, data: dict[str
 
 
 @in_namespaces
+def test_a_list_that_sshd_shows_in_a_line_for_each_value(etc: Path) -> None:
+    script = plan_for(etc, {**VALUES, "AllowUsers": "ops root@192.0.2.1", "AcceptEnv": "LANG LC_TIME"})
+    result = run(etc, script)
+    assert (result.returncode, result.stderr) == (0, "")
+    effective = run(etc, f"{etc.parent}/bin/sshd -T").stdout.splitlines()
+    for line in ("allowusers ops", "allowusers root@192.0.2.1", "acceptenv LANG", "acceptenv LC_TIME"):
+        assert line in effective
+
+
+@in_namespaces
 def test_a_candidate_that_sshd_does_not_take_is_refused_and_never_in_place(etc: Path) -> None:
     result = run(etc, plan_for(etc, {**VALUES, "NoSuchOption": "yes"}))
     assert result.returncode == 1
