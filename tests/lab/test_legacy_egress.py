@@ -103,6 +103,39 @@ def test_the_engine_does_not_undo_it(world: GuestWorld, guarded: Machine, what: 
             assert (world.result(flow) == "passed") == flow.allowed, flow.name
 
 
+RELOADS = 50
+FLOOD_SECONDS = 120
+
+
+@pytest.mark.long
+def test_reloads_under_load_let_nothing_through(world: GuestWorld) -> None:
+    """In the middle of a container's flood, each with another policy: what arrives without the guard never does."""
+    alpha, outside = world.places["alpha"], world.places["world"]
+    flood = {"op": "flood", "to": "203.0.113.66", "port": 4433}
+    world.machine.sh("nft delete table inet bulkhead")
+    try:
+        token = uuid.uuid4().hex
+        sent = int(alpha.ask(token=token, seconds=1, **flood))
+        assert 0 < int(outside.ask(op="count", token=token)) <= sent
+    finally:
+        world.machine.sh("nft --file /etc/bulkhead/egress.nft")
+    token = uuid.uuid4().hex
+    began = time.monotonic()
+    alpha.send(token=token, seconds=FLOOD_SECONDS, **flood)
+    try:
+        world.machine.sh(
+            f"for one in $(seq {RELOADS}); do\n"
+            'sed "s/198\\.51\\.100\\.123/198.51.100.$one/g" /etc/bulkhead/egress.nft | nft --file - || exit 1\n'
+            "done; nft list set inet bulkhead shared4 | grep -q 198.51.100.50"
+        )
+        assert time.monotonic() - began < FLOOD_SECONDS
+        sent = int(alpha.answer())
+    finally:
+        world.machine.sh("nft --file /etc/bulkhead/egress.nft")
+    assert sent > 1_000
+    assert outside.ask(op="count", token=token) == "0"
+
+
 WITHOUT_DNS = (
     "import json; path = '/etc/docker/daemon.json'; said = json.load(open(path)); del said['dns'];"
     " json.dump(said, open(path, 'w'))"
