@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from bulkhead.drift import accepted
-from bulkhead.drift.finding import Finding, comparison
+from bulkhead.drift.comparison import Comparison
+from bulkhead.drift.finding import SEVERITIES, Finding, comparison
 from bulkhead.drift.pins import Check
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import (
@@ -39,10 +40,11 @@ class Capability:
     look at the host must bring, and is only called for hosts on which `applies` is true. `across` raises BulkheadError
     for what is wrong among hosts of which each is right. `files` is path → content of what it writes on a host that has
     no such file yet, as far as the inventory alone decides that. `watches` is what a look must bring besides `needs`
-    for `drift`, which says from such a look what on the host is not as described; it is pure, and raises BulkheadError
-    where the look does not tell. `upstream` asks the world outside, once for all hosts, and says by their names what
-    has changed there; it gets what it found on them in the check before, for when nobody answers. `pins` is what of
-    `drift` a host can compare by itself (see `bulkhead.drift.pins`), from the look of the run that brings it about.
+    for `drift`, which adds to a comparison what on the host is not as described, by such a look; it is pure, and raises
+    BulkheadError where the look does not tell. `upstream` asks the world outside, once for all hosts, and says by their
+    names what has changed there; it gets what it found on them in the check before, for when nobody answers. `pins` is
+    what of `drift` a host can compare by itself (see `bulkhead.drift.pins`), from the look of the run that brings it
+    about.
     """
 
     name: str
@@ -54,7 +56,7 @@ class Capability:
     across: Callable[[Sequence[InventoryHost]], None] = lambda hosts: None  # noqa: ARG005
     runtimes: Callable[[InventoryHost, Look | None], Sequence[Runtime]] = lambda host, look: ()  # noqa: ARG005
     watches: Callable[[InventoryHost], Sequence[Need]] = lambda host: ()  # noqa: ARG005
-    drift: Callable[[InventoryHost, Look], Sequence[Finding]] = lambda host, look: ()  # noqa: ARG005
+    drift: Callable[[Comparison, InventoryHost, Look], None] = lambda compared, host, look: None  # noqa: ARG005
     upstream: Callable[[Sequence[InventoryHost], Sequence[Finding]], Mapping[str, Sequence[Finding]]] = (
         lambda hosts, before: {}  # noqa: ARG005
     )
@@ -154,21 +156,43 @@ def findings_of(host: InventoryHost, look: Look) -> list[Finding]:
     """What on `host` is not as the inventory describes it, by a look that answered `watched`.
 
     A capability that can't tell is a critical finding of its own: what can't be compared is never as it should be, and
-    the others are compared all the same. Nothing in the findings looks like a secret, and none is what the inventory
-    accepts.
+    the others are compared all the same, and so counts what it told before that. Nothing in the findings looks like a
+    secret, and none is what the inventory accepts.
     """
     findings: list[Finding] = []
     for capability in discover():
         if not capability.applies(host):
             continue
+        compared = Comparison(capability.name, host)
         try:
-            findings += capability.drift(host, look)
+            capability.drift(compared, host, look)
         except BulkheadError as error:
-            findings.append(_incomparable(capability, error.message, error.hint))
+            compared.findings.append(_incomparable(capability, error.message, error.hint))
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             # Its message may hold what the host said.
-            findings.append(_incomparable(capability, f"the host's answer can't be read ({type(error).__name__})", ""))
-    return accepted.unaccepted(host, [finding.redacted for finding in findings])
+            why = f"the host's answer can't be read ({type(error).__name__})"
+            compared.findings.append(_incomparable(capability, why, ""))
+        findings += compared.findings
+    return _at_most(accepted.unaccepted(host, [finding.presentable for finding in findings]))
+
+
+MOST = 500
+"""Findings of one host that are shown and stored: a host that was taken over could make any number of them."""
+
+
+def _at_most(findings: list[Finding]) -> list[Finding]:
+    """The worst of them, and one that says how many were left out."""
+    if len(findings) <= MOST:
+        return findings
+    left_out = Finding(
+        capability="drift",
+        subject="further findings",
+        expected="",
+        actual=f"more than {MOST} differences, of which the worst are shown",
+        severity="critical",
+        mend="Take the host out of service, and set it up anew.",
+    )
+    return [*sorted(findings, key=lambda one: SEVERITIES.index(one.severity))[: MOST - 1], left_out]
 
 
 def upstream_of(hosts: Sequence[InventoryHost], before: Sequence[Finding]) -> dict[str, list[Finding]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from os.path import normpath
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
@@ -88,7 +88,7 @@ def read(model: type[S], host: InventoryHost, key: str) -> S:
         return model.model_validate(dict(value))
     except ValidationError as error:
         problems = [
-            f"{host.name}: {'.'.join([key, *(str(part) for part in problem['loc'])])}: {_reason(problem, model)}"
+            f"{host.name}: {'.'.join([key, *map(str, problem['loc'])])}: {_reason(problem, model)}"
             for problem in error.errors(include_url=False)
         ]
         raise BulkheadError("\n".join(problems), hint="Correct the inventory; nothing was connected.") from error
@@ -96,10 +96,24 @@ def read(model: type[S], host: InventoryHost, key: str) -> S:
 
 def _reason(problem: Any, model: type[BaseModel]) -> str:
     if problem["type"] == "extra_forbidden":
-        return f"unknown setting (known: {', '.join(model.model_fields)})"
+        nested = _model_at(model, problem["loc"][:-1])
+        return f"unknown setting (known: {', '.join(nested.model_fields)})" if nested else "unknown setting"
     if problem["type"] == "value_error":
         return str(problem["ctx"]["error"])
     return f"{problem['msg'][0].lower()}{problem['msg'][1:]} (found {problem['input']!r})"
+
+
+def _model_at(annotation: Any, place: Sequence[str | int]) -> type[BaseModel] | None:
+    """The model to which `place` leads from a type: names of fields, keys of dictionaries, positions in lists."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if not place:
+            return annotation
+        found = annotation.model_fields.get(str(place[0]))
+        return _model_at(found.annotation, place[1:]) if found else None
+    parts, origin = get_args(annotation), get_origin(annotation)
+    if isinstance(origin, type) and issubclass(origin, Collection):
+        return _model_at(parts[-1 if issubclass(origin, Mapping) else 0], place[1:]) if place else None
+    return next((model for part in parts if (model := _model_at(part, place))), None)
 
 
 ENGINES = ("containerd", "docker")

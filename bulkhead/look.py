@@ -160,9 +160,7 @@ def parse(output: str, needs: Sequence[Need]) -> Look:
     """
     try:
         raw = _unpacked(base64.b64decode(output))
-        with tarfile.open(fileobj=io.BytesIO(raw), mode="r:") as archive:
-            members = {member.name: member for member in archive.getmembers()}
-            content = {name: _read(archive, member) for name, member in members.items() if member.isfile()}
+        members, content = _members(raw)
     except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
         raise BulkheadError(
             f"the host's answer is not whole ({error})",
@@ -208,10 +206,8 @@ def archived(archive: bytes) -> dict[str, FoundFile]:
     try:
         if not archive.endswith(_END):
             raise EOFError("its end is missing")
-        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as opened:
-            members = {member.name: member for member in opened.getmembers()}
-            content = {name: _read(opened, member) for name, member in members.items() if member.isfile()}
-    except (tarfile.TarError, OSError, EOFError) as error:
+        members, content = _members(archive)
+    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         raise BulkheadError(f"the host's answer is not whole ({error})") from error
     return {f"/{name}": _file(member, content) for name, member in members.items()}
 
@@ -223,6 +219,24 @@ def flag_value(arguments: Sequence[str], *flags: str) -> str | None:
         if flag in flags:
             return value if equals else following
     return None
+
+
+def _members(raw: bytes) -> tuple[dict[str, tarfile.TarInfo], dict[str, bytes]]:
+    """Name → member, and name → content of those that are files."""
+    members: dict[str, tarfile.TarInfo] = {}
+    content: dict[str, bytes] = {}
+    # Whatever bytes a name is made of, it must be text that can be shown and stored.
+    with tarfile.open(fileobj=io.BytesIO(raw), mode="r:", encoding="utf-8", errors="backslashreplace") as archive:
+        last = -1
+        while member := archive.next():
+            if member.size < 0 or member.offset <= last:
+                # Such a one makes tarfile go back, and find the same again for ever (CVE-2025-8194).
+                raise tarfile.ReadError(f"{member.name} lies before its own place")
+            last = member.offset
+            members[member.name] = member
+            if member.isfile():
+                content[member.name] = _read(archive, member)
+    return members, content
 
 
 def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

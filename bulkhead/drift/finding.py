@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -29,7 +30,7 @@ class Finding:
     difference has the same subject in every run (`/etc/docker/daemon.json: runtimes.runsc`,
     `sysctl net.ipv4.ip_forward`, `container 4f1d…`). `expected` and `actual` are short, or whole texts that `diff`
     compares; an empty `expected` is something that should not be there, an empty `actual` something that is missing.
-    `mend` is what an operator does about it. All texts are shown and stored, so they are `redacted` before.
+    `mend` is what an operator does about it. All texts are shown and stored, so they are made `presentable` before.
     """
 
     capability: str
@@ -56,12 +57,28 @@ class Finding:
         return list(difflib.unified_diff(expected.split("\n"), actual.split("\n"), "expected", "actual", lineterm=""))
 
     @property
-    def redacted(self) -> Finding:
-        """This finding without what looks like a secret in its texts."""
+    def presentable(self) -> Finding:
+        """This finding with `presentable` texts."""
         return replace(
             self,
-            subject=redacted(self.subject),
-            expected=redacted(self.expected),
-            actual=redacted(self.actual),
-            mend=redacted(self.mend),
+            subject=presentable(self.subject, SHORT),
+            expected=presentable(self.expected),
+            actual=presentable(self.actual),
+            mend=presentable(self.mend, SHORT),
         )
+
+
+LONG, SHORT = 32 * 2**10, 2**10
+"""Characters that are kept of a text, and of one that fits into a line: whoever has taken over one host of many could
+fill the memory and the disk of those who look at all of them."""
+
+
+def presentable(text: str, longest: int = LONG) -> str:
+    """What a host said, as it may be shown and stored: of at most `longest` characters, without what looks like a
+    secret, and without what no encoding knows. What is cut off is told by its digest, so that a change there shows."""
+    if not text.isascii():
+        text = text.encode(errors="backslashreplace").decode()
+    if len(text) <= longest:
+        return redacted(text)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return f"{redacted(text[:longest])}… ({len(text) - longest} more characters; sha256 of all {digest})"

@@ -21,6 +21,7 @@ import paramiko
 
 from bulkhead import look
 from bulkhead.drift import HOST_SECONDS, PARALLEL
+from bulkhead.drift.finding import SHORT, presentable
 from bulkhead.errors import BulkheadError
 from bulkhead.guard import becomes_root
 from bulkhead.inventory import InventoryHost
@@ -97,12 +98,11 @@ def _outcome(
         value = compare(host, look.parse(_answer(host, _AS_ROOT + look.script(wanted), seconds), wanted))
         return Outcome(host, time.monotonic() - started, value)
     except BulkheadError as error:
-        reason = str(error)
+        reason = presentable(str(error))
     except Exception as error:
         # The others go on, whatever this host made us stumble over.
-        reason = (
-            f"its answer could not be compared ({type(error).__name__}: {error})\n  Please report this as a defect."
-        )
+        said = presentable(f"{type(error).__name__}: {error}", SHORT)
+        reason = f"its answer could not be compared ({said})\n  Please report this as a defect."
     return Outcome(host, time.monotonic() - started, None, reason)
 
 

@@ -119,7 +119,7 @@ def host_report(
         seen.finding
         for seen in known.values()
         if (seen.finding.capability, comparison(seen.finding.capability)) in subjects
-        and seen.finding.subject != comparison(seen.finding.capability)
+        and (seen.finding.capability, seen.finding.subject) not in subjects
     ]
     ordered = sorted(
         {*findings, *carried}, key=lambda one: (SEVERITIES.index(one.severity), one.capability, one.subject)

@@ -8,7 +8,6 @@ from typing import Any
 
 from bulkhead.drift import units
 from bulkhead.drift.comparison import Comparison, told
-from bulkhead.drift.finding import Finding
 from bulkhead.inventory import InventoryHost
 from bulkhead.look import Command, Look, Need
 from bulkhead.runtime import RUNC, Runtime
@@ -30,16 +29,14 @@ def watches(host: InventoryHost) -> list[Need]:
     return [units.watch(NAME, names), Command("containerd.tasks", render("containerd/tasks.sh.j2"))]
 
 
-def drift(host: InventoryHost, look: Look) -> list[Finding]:
+def drift(compared: Comparison, host: InventoryHost, look: Look) -> None:
     """What a deploy would change, and what weakens what is there."""
-    compared = Comparison(NAME, host)
     decided = decide(host, look)
     compared.unit(units.read(NAME, look), decided.there.unit)
     _files(compared, decided, look)
     _live(compared, decided)
     _generation(compared, decided)
     _containers(compared, decided, told(look, "containerd.tasks", "what containers run"))
-    return compared.findings
 
 
 def _files(compared: Comparison, decided: Decision, look: Look) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 from bulkhead.drift import units
 from bulkhead.drift.comparison import Comparison, told
-from bulkhead.drift.finding import Finding
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import InventoryHost
 from bulkhead.look import Command, Look, Need
@@ -38,9 +37,8 @@ def watches(host: InventoryHost) -> list[Need]:
     ]
 
 
-def drift(host: InventoryHost, look: Look) -> list[Finding]:
+def drift(compared: Comparison, host: InventoryHost, look: Look) -> None:
     """What a deploy would change, and what weakens what is there."""
-    compared = Comparison(NAME, host)
     decided = decide(host, look)
     found = units.read(NAME, look)
     compared.unit(found, "docker.service")
@@ -61,7 +59,6 @@ def drift(host: InventoryHost, look: Look) -> list[Finding]:
     elif settings.legacy(host) and look.files[agents_slice.PATH]:
         compared.add(agents_slice.PATH, actual="a slice into which no agents are put", severity="warning")
     _containers(compared, host, decided, told(look, "docker.containers", "what containers run"))
-    return compared.findings
 
 
 def _files(compared: Comparison, decided: Decision, look: Look) -> None:

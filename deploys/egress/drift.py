@@ -8,7 +8,6 @@ import json
 
 from bulkhead.drift import units
 from bulkhead.drift.comparison import Comparison, told
-from bulkhead.drift.finding import Finding
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import InventoryHost
 from bulkhead.look import Command, Look, Need
@@ -30,15 +29,14 @@ def watches(host: InventoryHost) -> list[Need]:
     ]
 
 
-def drift(host: InventoryHost, look: Look) -> list[Finding]:
+def drift(compared: Comparison, host: InventoryHost, look: Look) -> None:
     """The policy first, then whatever agents could reach past it."""
-    compared = Comparison(NAME, host)
     there = facts.found(look)
     found = units.read(NAME, look)
     if settings.of(host).off:
         for what in facts.left_by_a_policy(there):
             compared.add(what, actual="is there, though the host is to have no policy", severity="warning")
-        return compared.findings
+        return
     _policy(compared, host, look, there)
     compared.own_file(facts.unit_file(there))
     compared.unit(found, facts.UNIT, enabled=True, mend=compared.deploy)
@@ -68,7 +66,6 @@ def drift(host: InventoryHost, look: Look) -> list[Finding]:
         compared.refusal("egress policy", error)
     _networks(compared, host, look)
     _proxy(compared, host, look, found)
-    return compared.findings
 
 
 def _policy(compared: Comparison, host: InventoryHost, look: Look, there: FoundEgress) -> None:

@@ -73,7 +73,6 @@ def files(host: InventoryHost) -> dict[str, bytes]:
     if not proxied:
         return {}
     values = {
-        "host": host.name,
         "agents": proxied,
         "denied": [str(range_) for range_ in DENIED if str(range_) not in UNLISTED],
         "resolvers": settings.name_servers(host),

@@ -21,7 +21,6 @@ def ruleset(host: InventoryHost) -> str:
     first, last = settings.OWN_USERS
     return render(
         "egress/egress.nft.j2",
-        host=host.name,
         policy=policy(settings.of(host)),
         reasons=REASONS,
         own_users=f"{first}-{last}",

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bulkhead.drift.comparison import Comparison, told
-from bulkhead.drift.finding import Finding
 from bulkhead.inventory import InventoryHost
 from bulkhead.look import Command, Look, Need
 from bulkhead.pins import LOOSE
@@ -49,14 +48,13 @@ def watches(host: InventoryHost) -> list[Need]:
     ]
 
 
-def drift(host: InventoryHost, look: Look) -> list[Finding]:
+def drift(compared: Comparison, host: InventoryHost, look: Look) -> None:
     """Programs, links, what is in their way, and sandboxes."""
     wanted = settings.of(host)
-    compared = Comparison(NAME, host)
     if wanted.state == "absent":
         for path in removal.found(look).paths:
             compared.add(path, actual="still there", severity="warning")
-        return compared.findings
+        return
     there = release.found(look)
     if wanted.source == "release":
         _release(compared, wanted, there)
@@ -65,7 +63,6 @@ def drift(host: InventoryHost, look: Look) -> list[Finding]:
         _package(compared, there)
     _shadows(compared, wanted, told(look, "gvisor.shadows", "what its daemons find first"))
     _sandboxes(compared, wanted, there, told(look, "gvisor.sandboxes", "what sandboxes run"))
-    return compared.findings
 
 
 def _release(compared: Comparison, wanted: GvisorSettings, there: FoundGvisor) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from bulkhead import trial
 from bulkhead.drift import units
 from bulkhead.drift.comparison import Comparison
-from bulkhead.drift.finding import Finding, Severity
+from bulkhead.drift.finding import Severity
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import InventoryHost
 from bulkhead.look import Look, Need
@@ -39,10 +39,9 @@ def watches(host: InventoryHost) -> list[Need]:
     return [units.watch(NAME, watched)] if watched else []
 
 
-def drift(host: InventoryHost, look: Look) -> list[Finding]:
+def drift(compared: Comparison, host: InventoryHost, look: Look) -> None:
     """Each area by itself: one that can't be compared hides no other."""
     wanted = settings.of(host)
-    compared = Comparison(NAME, host)
     if trial.found(look, NAME).rolled_back:
         compared.add(
             trial.rolled_back(NAME), actual="was not confirmed, and what was before is in force", severity="warning"
@@ -72,7 +71,6 @@ def drift(host: InventoryHost, look: Look) -> list[Finding]:
             if _NEVER.match(rule):
                 mend = f"auditctl {rule.replace('-a', '-d', 1)}, and take it out of /etc/audit/rules.d"
                 compared.add(f"audit rule {rule}", actual="suppresses records", mend=mend)
-    return compared.findings
 
 
 def _add(compared: Comparison, wrong: Sequence[Wrong], severity: Severity = "critical", mend: str = "") -> None:

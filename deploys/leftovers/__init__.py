@@ -7,7 +7,6 @@ from __future__ import annotations
 from bulkhead import put
 from bulkhead.capability import Capability, register
 from bulkhead.drift.comparison import Comparison
-from bulkhead.drift.finding import Finding
 from bulkhead.drift.pins import Check, Pin, Search
 from bulkhead.hosts import announce, converges, run
 from bulkhead.inventory import GROUPS, InventoryHost
@@ -18,15 +17,13 @@ NAME = "leftovers"
 MODE = 0o700
 
 
-def drift(host: InventoryHost, look: Look) -> list[Finding]:
+def drift(compared: Comparison, _: InventoryHost, look: Look) -> None:
     """What is left of a run that never ended, and a directory that others can enter."""
-    compared = Comparison(NAME, host)
     for path in _left(look):
         compared.add(path, actual="left by a run that was cut off", severity="warning")
     loosened = _loosened(look)
     if loosened:
         compared.add(f"{put.SCRATCH}: mode", expected=f"root {MODE:04o}", actual=loosened)
-    return compared.findings
 
 
 def _left(look: Look) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bulkhead.capability import pins_of
 from bulkhead.drift import units
 from bulkhead.drift.comparison import Comparison
-from bulkhead.drift.finding import Finding
 from bulkhead.inventory import InventoryHost
 from bulkhead.look import Look, Need
 from bulkhead.put import Write
@@ -18,15 +17,14 @@ def watches(host: InventoryHost) -> list[Need]:
     return [units.watch(settings.KEY, [SERVICE, TIMER])] if settings.of(host) else []
 
 
-def drift(host: InventoryHost, look: Look) -> list[Finding]:
+def drift(compared: Comparison, host: InventoryHost, look: Look) -> None:
     """The program, whose text is that of the pins, and the units."""
-    compared = Comparison(settings.KEY, host)
     there, wanted = facts.found(look), settings.of(host)
     if wanted is None:
         for path in (PROGRAM, SERVICE_FILE, TIMER_FILE):
             if look.files[path]:
                 compared.add(path, actual="still there", severity="warning")
-        return compared.findings
+        return
     text = description.program(host, pins_of(host, look))
     text = description.with_noted(text, there.program.content if there.program else None)
     compared.own_file(Write(PROGRAM, text, there.program, mode=MODE))
@@ -43,4 +41,3 @@ def drift(host: InventoryHost, look: Look) -> list[Finding]:
             actual=f"it failed ({there.result})",
             mend=f"journalctl -u {SERVICE}",
         )
-    return compared.findings

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bulkhead.drift import units
 from bulkhead.drift.comparison import Comparison
-from bulkhead.drift.finding import Finding
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import InventoryHost
 from bulkhead.look import Look, Need
@@ -19,14 +18,13 @@ def watches(host: InventoryHost) -> list[Need]:
     return [units.watch(NAME, schedule.UNITS)] if settings.of(host) else []
 
 
-def drift(host: InventoryHost, look: Look) -> list[Finding]:
+def drift(compared: Comparison, host: InventoryHost, look: Look) -> None:
     """The units' files, a timer that does not run, what others laid over them, and what the next check would lack."""
-    compared = Comparison(NAME, host)
     wanted, node = settings.of(host), facts.found(look)
     if wanted is None:
         for what in node.left:
             compared.add(what, actual="is there, though the node is to check nothing", severity="warning")
-        return compared.findings
+        return
     for path, content in schedule.files(host, wanted).items():
         compared.own_file(Write(path, content, node.files[path]))
     there = units.read(NAME, look)
@@ -42,4 +40,3 @@ def drift(host: InventoryHost, look: Look) -> list[Finding]:
         facts.refuse(wanted, node)
     except BulkheadError as error:
         compared.refusal("drift checks", error)
-    return compared.findings

@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 
 from bulkhead import look
+from bulkhead.drift.comparison import Comparison
+from bulkhead.drift.finding import Finding
 from bulkhead.inventory import InventoryHost
 from bulkhead.registration import Ledger
 from bulkhead.runtime import Runtime
@@ -199,3 +201,12 @@ def leading_to(place: str) -> Callable[[BaseHTTPRequestHandler], None]:
         handler.end_headers()
 
     return answer
+
+
+def compared(
+    drift: Callable[[Comparison, InventoryHost, look.Look], None], host: InventoryHost, seen: look.Look
+) -> list[Finding]:
+    """What one capability finds."""
+    comparison = Comparison("", host)
+    drift(comparison, host, seen)
+    return comparison.findings

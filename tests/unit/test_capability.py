@@ -17,6 +17,7 @@ from bulkhead.capability import (
     runtimes_of,
     watched,
 )
+from bulkhead.drift.comparison import Comparison
 from bulkhead.drift.finding import Finding
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import InventoryHost
@@ -216,7 +217,7 @@ def drifting(name: str, said: Callable[..., list[Finding]]) -> Capability:
         validate=lambda _: None,
         needs=lambda _: [File(f"/{name}")],
         watches=lambda _: [Command(name, "true")],
-        drift=said,
+        drift=lambda compared, *seen: compared.findings.extend(said(*seen)),
     )
 
 
@@ -247,6 +248,25 @@ def test_what_cannot_be_compared_is_drift_and_hides_no_other(monkeypatch: pytest
     assert found == FOUND
     assert (wrong.capability, wrong.subject, wrong.severity) == ("two", "two: comparison", "critical")
     assert (wrong.actual, wrong.mend) == ("/etc/thing: not UTF-8 (byte 3)", "Correct it.")
+
+
+def test_what_was_found_before_something_could_not_be_compared_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def partly(compared: Comparison, *_: Any) -> None:
+        compared.add("a file", expected="this", actual="that")
+        raise BulkheadError("/etc/thing: not UTF-8 (byte 3)")
+
+    monkeypatch.setattr(capability, "discover", lambda: [replace(drifting("two", list), drift=partly)])
+    assert [found.subject for found in findings_of(gvisor_host(), Look({}, {}))] == ["a file", "two: comparison"]
+
+
+def test_of_any_number_of_findings_the_worst_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [replace(FOUND, subject=f"container {number}") for number in range(2000)]
+    drifts(monkeypatch, one=lambda *_: [*many[:500], replace(FOUND, severity="critical")])
+    found = findings_of(gvisor_host(), Look({}, {}))
+    assert len(found) == 500
+    assert (found[0].severity, found[-1].subject) == ("critical", "further findings")
+    drifts(monkeypatch, one=lambda *_: many[:500])
+    assert findings_of(gvisor_host(), Look({}, {})) == many[:500]
 
 
 @pytest.mark.parametrize(

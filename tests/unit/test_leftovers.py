@@ -10,7 +10,7 @@ import pytest
 from bulkhead import put
 from bulkhead.look import Command, FoundFile
 from deploys.leftovers import CAPABILITY, drift
-from tests.unit.helpers import answered, legacy_host, sh
+from tests.unit.helpers import answered, compared, legacy_host, sh
 
 HOST = legacy_host()
 
@@ -20,7 +20,7 @@ def directory(mode: int = 0o700, owner: str = "root") -> FoundFile:
 
 
 def found(there: FoundFile | None, left: str = "") -> list[tuple[str, str, str]]:
-    findings = drift(HOST, answered(list(CAPABILITY.needs(HOST)), {put.SCRATCH: there}, {"leftovers": left}))
+    findings = compared(drift, HOST, answered(list(CAPABILITY.needs(HOST)), {put.SCRATCH: there}, {"leftovers": left}))
     return [(one.subject, one.actual, one.severity) for one in findings]
 
 

@@ -375,3 +375,31 @@ def test_zeros_that_are_not_sent_are_not_made(tmp_path: Path) -> None:
     assert len(packed) < 1000
     with pytest.raises(BulkheadError, match="a is stored as a sparse file"):
         parse(base64.b64encode(packed).decode(), [File("/a")])
+
+
+def header(name: bytes, size: bytes, kind: bytes = b"0") -> bytes:
+    """A header of a tar archive, with what it says of the size byte by byte."""
+    fields = name.ljust(100, b"\0") + b"0000644\0" + b"0000000\0" * 2 + size.ljust(12, b"\0") + b"00000000000\0"
+    rest = kind.ljust(101, b"\0") + b"ustar\x0000" + b"\xff".ljust(32, b"\0") + b"root".ljust(32, b"\0")
+    text = (fields + b" " * 8 + rest).ljust(512, b"\0")
+    return text[:148] + b"%06o\0 " % sum(text) + text[156:]
+
+
+BACK = (-512 & (1 << 96) - 1).to_bytes(12, "big")
+"""A size of -512 bytes, as GNU tar writes numbers that octal digits can't hold."""
+
+
+@pytest.mark.parametrize("kind", [b"0", b"5", b"L", b"x"])
+def test_an_archive_that_leads_back_to_itself_is_refused(kind: bytes) -> None:
+    """One host could keep the check of all others from ever ending."""
+    raw = header(b"a", b"00000000000") + header(b"b", BACK, kind) + bytes(10240)
+    for refuse in (lambda: parse(base64.b64encode(gzip.compress(raw)).decode(), NEEDS), lambda: look.archived(raw)):
+        with pytest.raises(BulkheadError, match=r"^the host's answer "):
+            refuse()
+
+
+def test_an_owner_that_is_no_text_can_be_stored() -> None:
+    """Whatever a host says of one file must not keep the reports of all others from being written."""
+    there = look.archived(header(b"a\xff", b"00000000000") + bytes(1024))["/a\\xff"]
+    assert there.owner == "\\xff"
+    assert (there.owner + there.group).encode() == b"\\xffroot"

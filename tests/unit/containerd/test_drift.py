@@ -20,7 +20,7 @@ from deploys.containerd import drift
 from deploys.containerd.decision import decide
 from deploys.containerd.drift import watches
 from tests.unit.containerd.test_facts import CRI, VERSION, field, frame, status
-from tests.unit.helpers import answered, as_root, gvisor_host, own, sh, unit
+from tests.unit.helpers import answered, as_root, compared, gvisor_host, own, sh, unit
 
 HOST = gvisor_host(engines=["containerd"])
 CONFIG = 'version = 2\n[proxy]\npassword = "hunter2"\n'
@@ -74,7 +74,7 @@ def live(look: Look, change: Callable[[dict[str, Any]], None]) -> Look:
 
 
 def findings(look: Look, host: InventoryHost = HOST) -> list[tuple[str, str, str, str]]:
-    found: list[Finding] = drift.drift(host, look)
+    found: list[Finding] = compared(drift.drift, host, look)
     assert "hunter2" not in str(found)
     assert all(one.capability == "containerd" and one.mend for one in found)
     return [(one.subject, one.expected, one.actual, one.severity) for one in found]

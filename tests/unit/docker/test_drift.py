@@ -18,7 +18,7 @@ from deploys.docker import agents_slice, daemon, drift
 from deploys.docker.drift import watches
 from deploys.docker.facts import LEDGER
 from tests.unit.docker.test_hardened import INFO, PATH, settled
-from tests.unit.helpers import answered, gvisor_host, legacy_host, own, unit
+from tests.unit.helpers import answered, compared, gvisor_host, legacy_host, own, unit
 
 LEGACY = legacy_host()
 GVISOR = gvisor_host(engines=["docker"])
@@ -63,7 +63,7 @@ def gvisor(host: InventoryHost = GVISOR, text: str = '{"registry-mirrors": ["htt
 
 
 def findings(look: Look, host: InventoryHost) -> list[tuple[str, str, str, str]]:
-    found = drift.drift(host, look)
+    found = compared(drift.drift, host, look)
     assert "hunter2" not in str(found)
     assert all(one.capability == "Docker" and one.mend for one in found)
     return [(one.subject, one.expected, one.actual, one.severity) for one in found]

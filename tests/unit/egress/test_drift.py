@@ -17,7 +17,7 @@ from deploys.egress.drift import watches
 from deploys.egress.ruleset import ruleset
 from tests.egress.flows import POLICY
 from tests.unit.egress.namespaces import needs_nft, nft
-from tests.unit.helpers import answered, gvisor_host, legacy_host, unit
+from tests.unit.helpers import answered, compared, gvisor_host, legacy_host, unit
 
 HOST = legacy_host(egress=POLICY)
 MARK = "---listing---\n"
@@ -108,7 +108,7 @@ def network(change: Callable[[dict[str, Any]], object]) -> Callable[[Look], Look
 
 
 def findings(look: Look) -> list[tuple[str, str, str, str]]:
-    found = drift.drift(HOST, look)
+    found = compared(drift.drift, HOST, look)
     assert all(one.capability == "egress" and one.mend and one.expected != one.actual for one in found)
     return [(one.subject, one.expected, one.actual, one.severity) for one in found]
 
@@ -254,18 +254,18 @@ def test_a_host_whose_agents_name_no_hosts_has_no_proxy() -> None:
         {},
         {"egress.networks": "[]", "egress.watched": WATCHED, "egress.squid_service": "enabled"},
     )
-    subjects = [one.subject for one in drift.drift(host, look)]
+    subjects = [one.subject for one in compared(drift.drift, host, look)]
     assert PROXY in subjects
     assert "unit squid.service" not in subjects
 
 
 def test_a_host_without_a_policy_drifts_in_what_one_left() -> None:
     without = gvisor_host(egress={"off": "a cluster's node"})
-    assert [(found.subject, found.severity) for found in drift.drift(without, clean())] == [
+    assert [(found.subject, found.severity) for found in compared(drift.drift, without, clean())] == [
         ("/etc/bulkhead/egress.nft", "warning"),
         ("/etc/systemd/system/bulkhead-egress.service", "warning"),
         ("nft table inet bulkhead", "warning"),
     ]
     gone = clean("nft delete table inet bulkhead")
     files = {**gone.files, facts.BOOT_FILE: None, facts.UNIT_FILE: None}
-    assert drift.drift(without, replace(gone, files=files)) == []
+    assert compared(drift.drift, without, replace(gone, files=files)) == []

@@ -16,7 +16,7 @@ from bulkhead.templates import render
 from deploys.gvisor import drift, facts, flags, settings
 from deploys.gvisor.drift import Sandbox, sandboxes, watches, wrong_flags
 from deploys.gvisor.upstream import newer
-from tests.unit.helpers import answered, as_root, gvisor_host, sh
+from tests.unit.helpers import answered, as_root, compared, gvisor_host, sh
 
 RUNSC, SHIM, SENTRY = "a1" * 64, "b2" * 64, "c3" * 64
 GVISOR = {
@@ -72,7 +72,7 @@ def edited(text: str, old: str, new: str) -> str:
 
 
 def findings(look: Look) -> list[Finding]:
-    return drift.drift(HOST, look)
+    return compared(drift.drift, HOST, look)
 
 
 def test_a_gvisor_host_drifts_in_nothing() -> None:
@@ -176,8 +176,8 @@ def test_a_tarball_that_is_not_the_pinned_one() -> None:
     tarball = "e4" * 64
     host = gvisor_host(gvisor={**GVISOR, "sha512": {"x86_64": {"gvisor.tar.bz2": tarball}}})
     installed = f"origin {tarball} gvisor.tar.bz2\n" + RELEASE.partition(f"origin {SHIM} containerd-shim-runsc-v1\n")[2]
-    assert drift.drift(host, clean(release=installed)) == []
-    (found,) = drift.drift(host, clean(release=installed.replace(tarball, "f5" * 64)))
+    assert compared(drift.drift, host, clean(release=installed)) == []
+    (found,) = compared(drift.drift, host, clean(release=installed.replace(tarball, "f5" * 64)))
     assert (found.subject, found.expected) == (f"{DIRECTORY}/SHA512SUMS: gvisor.tar.bz2", f"sha512 {tarball}")
 
 
@@ -189,9 +189,9 @@ def test_directories_that_are_one() -> None:
 def test_a_sandbox_may_run_under_any_handler_of_the_host() -> None:
     profiles = {"runsc-debug": {"flags": {"debug": True}, "allow_flags": {"debug": "a test"}}}
     host = gvisor_host(gvisor={**GVISOR, "profiles": profiles})
-    assert drift.drift(host, clean()) == []
-    assert drift.drift(host, clean(sandboxes=SANDBOX + "flag\tdebug=true\n")) == []
-    (found,) = drift.drift(host, clean(sandboxes=SANDBOX + "flag\tdebug=true\nflag\tstrace=true\n"))
+    assert compared(drift.drift, host, clean()) == []
+    assert compared(drift.drift, host, clean(sandboxes=SANDBOX + "flag\tdebug=true\n")) == []
+    (found,) = compared(drift.drift, host, clean(sandboxes=SANDBOX + "flag\tdebug=true\nflag\tstrace=true\n"))
     assert found.subject == "sandbox abc: --strace"
 
 
@@ -211,20 +211,20 @@ def test_a_distribution_s_package() -> None:
     said = {"gvisor.host": "x86_64\n", "gvisor.package": "0.0~20240729.0-4+b10", "gvisor.shadows": SHADOWS}
     said["gvisor.links"] = "/opt/gvisor/current\t\n/usr/local/bin/runsc\t\n"
     bare = SHADOWS.replace("there\t/usr/local/bin/runsc\t/opt/gvisor/20260914.0/runsc\n", "")
-    assert drift.drift(host, answered(needs, {}, {**said, "gvisor.shadows": bare})) == []
-    shadowed = drift.drift(host, answered(needs, {}, said))
+    assert compared(drift.drift, host, answered(needs, {}, {**said, "gvisor.shadows": bare})) == []
+    shadowed = compared(drift.drift, host, answered(needs, {}, said))
     assert [(one.subject, one.actual) for one in shadowed] == [
         ("/usr/local/bin/runsc", "is found before /usr/bin/runsc")
     ]
-    gone = drift.drift(host, answered(needs, {}, {**said, "gvisor.package": "", "gvisor.shadows": bare}))
+    gone = compared(drift.drift, host, answered(needs, {}, {**said, "gvisor.package": "", "gvisor.shadows": bare}))
     assert [one.subject for one in gone] == ["package runsc"]
 
 
 def test_gvisor_that_has_to_be_gone() -> None:
     host = gvisor_host(gvisor={"state": "absent"})
     needs = [*facts.needs(settings.of(host)), *watches(host)]
-    assert drift.drift(host, answered(needs, {}, {})) == []
-    (found,) = drift.drift(host, answered(needs, {}, {"gvisor.remains": "/opt/gvisor"}))
+    assert compared(drift.drift, host, answered(needs, {}, {})) == []
+    (found,) = compared(drift.drift, host, answered(needs, {}, {"gvisor.remains": "/opt/gvisor"}))
     assert (found.subject, found.expected, found.actual) == ("/opt/gvisor", "", "still there")
 
 

@@ -25,7 +25,7 @@ from deploys.hardening import (
     upgrades,
 )
 from tests.unit.hardening.cases import KINDS, host
-from tests.unit.helpers import answered, own, unit
+from tests.unit.helpers import answered, compared, own, unit
 
 MAIN = "Include /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\n"
 UNITS = ("ssh.service", "auditd.service", "apparmor.service", *upgrades.TIMERS, "bulkhead-mounts.service")
@@ -112,7 +112,7 @@ def without(look: Look, path: str, line: str) -> Look:
 
 
 def findings(look: Look, kind: str = "gvisor_hosts") -> list[Finding]:
-    return drift.drift(host(kind), look)
+    return compared(drift.drift, host(kind), look)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -340,7 +340,7 @@ def test_what_the_inventory_leaves_alone_is_not_looked_at() -> None:
     names = {need.path for need in facts.needs(wanted) if hasattr(need, "path")}
     look = clean()
     outputs = {name: one for name, one in look.outputs.items() if "sshd" not in name}
-    assert drift.drift(described, Look({path: look.files[path] for path in names}, outputs)) == []
+    assert compared(drift.drift, described, Look({path: look.files[path] for path in names}, outputs)) == []
 
 
 @pytest.mark.parametrize("name", ["ssh.service", "ssh.socket"])

@@ -13,7 +13,7 @@ from deploys.self_check.description import PROGRAM, SERVICE, SERVICE_FILE, STATE
 from deploys.self_check.settings import SelfCheckSettings
 from tests.unit.docker.test_drift import legacy
 from tests.unit.hardening.test_drift import clean
-from tests.unit.helpers import answered, legacy_host, own, unit
+from tests.unit.helpers import answered, compared, legacy_host, own, unit
 
 HOST = legacy_host(self_check={})
 DIRECTORY = "/var/lib/prometheus/node-exporter"
@@ -44,7 +44,7 @@ def delivered(look: Look, host: InventoryHost = HOST) -> Look:
 
 
 def found(look: Look, host: InventoryHost = HOST) -> list[tuple[str, str]]:
-    return [(one.subject, one.severity) for one in drift.drift(host, look)]
+    return [(one.subject, one.severity) for one in compared(drift.drift, host, look)]
 
 
 def test_as_a_deploy_leaves_it() -> None:

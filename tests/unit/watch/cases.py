@@ -12,6 +12,7 @@ from bulkhead.drift.finding import Finding
 from bulkhead.inventory import InventoryHost
 from deploys.watch import drift, facts, schedule, settings
 from tests.oracles.systemd import Systemd
+from tests.unit.helpers import compared
 from tests.watch.checkout import WATCH
 
 
@@ -43,7 +44,7 @@ def converge(systemd: Systemd, host: InventoryHost) -> bool:
 
 def findings(systemd: Systemd, host: InventoryHost) -> list[tuple[str, str]]:
     """Subject and actual value of what a drift check finds."""
-    found: list[Finding] = drift.drift(host, looked_at(systemd, host))
+    found: list[Finding] = compared(drift.drift, host, looked_at(systemd, host))
     return [(one.subject, one.actual) for one in found]
 
 
