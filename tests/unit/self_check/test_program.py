@@ -223,6 +223,33 @@ def test_a_directory_that_can_t_be_written_to(spoil: str, tmp_path: Path) -> Non
     assert not [line for line in lines if line.endswith(".prom") or line.startswith(".bulkhead")]
 
 
+@as_root
+def test_a_full_disk_loses_nothing_that_was_known(tmp_path: Path) -> None:
+    """Neither since when a finding is known, nor the metrics, which get old."""
+    here = host(tmp_path, Search("egress", "x", "say a '' x"))
+    assert here.run().status == 2
+    state, kept = tmp_path / "state", tmp_path / "kept"
+    metrics, since = here.textfile.read_text(), (state / "since").read_text()
+    before = (
+        f"cp -a {state} {kept}; mount -t tmpfs -o size=16k none {state}; cp -a {kept}/* {state}\n"
+        f'cat /dev/zero >{state}/x 2>/dev/null; sh "$0" "$@"; status=$?; cat {state}/since; exit $status\n'
+    )
+    run = here.run("unshare", "--mount", before=before)
+    assert (run.status, run.metrics) == (1, metrics)
+    assert run.said.endswith(since)
+    assert "can't be written" in run.said
+
+
+@as_root
+def test_whoever_fills_the_temporary_directory_hides_nothing(tmp_path: Path) -> None:
+    here = host(tmp_path, Search("egress", "x", "say a '' x"))
+    full = tmp_path / "full"
+    full.mkdir()
+    before = f"mount -t tmpfs -o size=4k none {full}; head -c 4096 /dev/zero >{full}/x; export TMPDIR={full}"
+    run = here.run("unshare", "--mount", before=before)
+    assert (run.status, run.value("findings", severity="critical")) == (2, 1.0)
+
+
 SWAP = """mktemp() {{
     set -- "$(command mktemp "$@")"
     case $1 in {directory}/*) rm -rf "$1"; ln -s {victim} "$1" ;; esac
