@@ -160,7 +160,7 @@ def drift(
 
     kept = history.History(past, inventory, limit) if past else None
     with output.reserved(outputs, past):
-        before = kept.newest() if kept else output.before(since, outputs, limit)
+        before = kept.newest() if kept else output.before(since, outputs, inventory, limit)
         report = check(inventory, limit, before, parallel=parallel, seconds=timeout, upstream=upstream)
         if kept:
             kept.add(report, keep or history.KEEP)

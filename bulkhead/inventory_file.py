@@ -22,24 +22,22 @@ def load(inventory: str, limit: tuple[str, ...] = ()) -> list[InventoryHost]:
     `limit` keeps hosts whose name, or one of whose groups, matches one of the patterns, as pyinfra's `--limit` does.
     pyinfra's own command line reads the file, in a process of its own since it patches the standard library.
 
-    Raises BulkheadError with pyinfra's message when the inventory can't be read or is wrong, or nothing is left.
+    Raises BulkheadError with pyinfra's message when the inventory can't be read or is wrong, has no host, or none for
+    one of the patterns.
     """
     command = [sys.executable, "-m", "pyinfra", _absolute(inventory), "debug-inventory", "--json"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if result.returncode != 0:
         raise BulkheadError(f"{inventory}: the inventory can't be used\n{_reason(result.stderr)}")
     hosts = [InventoryHost(host["name"], frozenset(host["groups"]), host["data"]) for host in json.loads(result.stdout)]
-    kept = [
-        host
-        for host in hosts
-        if not limit or any(fnmatch.fnmatch(name, pattern) for pattern in limit for name in (host.name, *host.groups))
-    ]
-    if not kept:
-        what = f"no host matches --limit {' '.join(limit)}" if hosts else "there is no host in it"
+    # A group that has another name since would otherwise be looked at no more, without a word.
+    idle = [pattern for pattern in limit if not any(_fits(host, pattern) for host in hosts)]
+    if idle or not hosts:
+        what = f"no host matches --limit {' '.join(idle)}" if hosts else "there is no host in it"
         raise BulkheadError(
             f"{inventory}: {what}", hint="Look at the inventory with 'pyinfra INVENTORY debug-inventory'."
         )
-    return kept
+    return [host for host in hosts if not limit or any(_fits(host, pattern) for pattern in limit)]
 
 
 def load_one(inventory: str, name: str) -> InventoryHost:
@@ -52,6 +50,10 @@ def load_one(inventory: str, name: str) -> InventoryHost:
         if host.name == name:
             return host
     raise BulkheadError(f"{inventory} has no host {name!r}", hint=f"It has {', '.join(host.name for host in hosts)}.")
+
+
+def _fits(host: InventoryHost, pattern: str) -> bool:
+    return any(fnmatch.fnmatch(name, pattern) for name in (host.name, *host.groups))
 
 
 def from_root(path: object) -> str:

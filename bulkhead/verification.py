@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -20,9 +21,14 @@ from bulkhead.errors import BulkheadError
 from bulkhead.guard import becomes_root
 from bulkhead.inventory import LOCAL, InventoryHost
 from bulkhead.inventory_file import ROOT, from_root, load
+from bulkhead.patience import Patience
 from bulkhead.secrets import redacted
+from bulkhead.visible import visible
 
 SUITE = ROOT / "tests" / "host"
+
+PATIENCE = 300.0
+"""Seconds that a check, and what it needs, may each take: more than any does on a slow machine."""
 
 _SSH_OPTIONS = {
     "ssh_hostname": "HostName",
@@ -81,19 +87,20 @@ class Results:
         table.columns[3].justify = "right"
         for check in sorted(self.checks, key=lambda check: list(styles).index(check.outcome)):
             style = styles[check.outcome]
-            table.add_row(check.host, escape(check.title), f"[{style}]{check.outcome}[/]", f"{check.seconds:.1f}")
+            cells = (escape(visible(check.host)), escape(check.title), f"[{style}]{check.outcome}[/]")
+            table.add_row(*cells, f"{check.seconds:.1f}")
         if self.checks:
             console.print(table)
         for check in self.checks:
             if check.reason:
                 heading = f"{check.host}: {check.title}: {check.outcome}"
-                console.print(heading, style=styles[check.outcome], markup=False)
-                console.print("  " + check.reason.replace("\n", "\n  "), markup=False)
+                console.print(visible(heading), style=styles[check.outcome], markup=False)
+                console.print("  " + visible(check.reason).replace("\n", "\n  "), markup=False)
         for error in self.errors:
-            console.print(error, style="bold red", markup=False)
+            console.print(visible(error), style="bold red", markup=False)
         for host in sorted({check.host for check in self.checks}):
             counts = ", ".join(f"{self.count(outcome, host)} {outcome}" for outcome in styles)
-            console.print(f"{host}: {counts}", markup=False)
+            console.print(f"{visible(host)}: {counts}", markup=False)
 
 
 class _Recorder:
@@ -133,6 +140,11 @@ class _Chosen:
         return [one for one in self.patterns if not fnmatch.filter(self.known, one)]
 
 
+def _host_of(item: pytest.Item) -> str:
+    """The inventory's name of the host that a check is about."""
+    return _host(item.callspec.id) if isinstance(item, pytest.Function) and hasattr(item, "callspec") else "?"
+
+
 def _name(item: pytest.Item) -> str:
     """The short name of a check: `docker.default_runtime`."""
     return f"{item.path.stem.removeprefix('test_')}.{item.name.partition('[')[0].removeprefix('test_')}"
@@ -145,12 +157,11 @@ def _check(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestRe
     if report.skipped and isinstance(report.longrepr, tuple):
         reason = report.longrepr[2].removeprefix("Skipped: ")
     elif call.excinfo is not None:
-        reason = call.excinfo.exconly().removeprefix("AssertionError: ").strip()
+        reason = call.excinfo.exconly().removeprefix("AssertionError: ").removeprefix("Failed: ").strip()
     seconds = report.duration
-    host = _host(item.callspec.id) if isinstance(item, pytest.Function) and hasattr(item, "callspec") else "?"
     name = _name(item)
     about = name.partition(".")[0]
-    return Check(host, name, f"{about}: {title}", report.outcome, seconds, redacted(reason))
+    return Check(_host_of(item), name, f"{about}: {title}", report.outcome, seconds, redacted(reason))
 
 
 def verify(inventory: str, limit: tuple[str, ...] = (), only: tuple[str, ...] = ()) -> Results:
@@ -165,7 +176,7 @@ def verify(inventory: str, limit: tuple[str, ...] = (), only: tuple[str, ...] = 
     hosts = load(inventory, limit)
     # What an operator sets for his own pytest must not leave out checks here.
     os.environ.pop("PYTEST_ADDOPTS", None)
-    recorder, chosen = _Recorder(), _Chosen(only or ("*",))
+    recorder, chosen, patience = _Recorder(), _Chosen(only or ("*",)), Patience(_host_of, PATIENCE)
     with tempfile.TemporaryDirectory(prefix="bulkhead-") as directory:
         config = Path(directory) / "ssh_config"
         config.write_text(ssh_config(hosts, directory))
@@ -188,8 +199,11 @@ def verify(inventory: str, limit: tuple[str, ...] = (), only: tuple[str, ...] = 
                 f"--hosts={','.join(_backend(host) for host in hosts)}",
                 str(SUITE),
             ],
-            plugins=[recorder, chosen],
+            plugins=[recorder, chosen, patience],
         )
+        for host in patience.silent:
+            # What hangs there hangs on to its connection.
+            subprocess.run(["ssh", "-F", config, "-O", "exit", host], capture_output=True)
     if chosen.known and (unknown := chosen.unknown()):
         raise BulkheadError(
             f"no check is named {', '.join(unknown)}", hint=f"There are: {', '.join(sorted(chosen.known))}."
@@ -235,6 +249,8 @@ def ssh_config(hosts: Iterable[InventoryHost], directory: str) -> str:
             f"  StrictHostKeyChecking {host.data.get('ssh_strict_host_key_checking') or 'yes'}",
             "  BatchMode yes",
             "  ConnectTimeout 15",
+            "  ServerAliveInterval 15",
+            "  ServerAliveCountMax 3",
             "  ControlMaster auto",
             f"  ControlPath {directory}/%C",
             "  ControlPersist 30",

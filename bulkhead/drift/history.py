@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +19,9 @@ from bulkhead.errors import BulkheadError
 KEEP = 288
 """Reports that a directory keeps unless the user says otherwise: a day of checks every five minutes."""
 
-_NAME = "%Y%m%dT%H%M%S.%fZ.json"
-# Also such as have no fractions of a second.
-_NAMES = re.compile(r"\d{8}T\d{6}(\.\d{6})?Z\.json")
+_TIME = "%Y%m%dT%H%M%S.%fZ"
+# Also such as have no fractions of a second. Checks with the same limit have the same word after the time.
+_NAMES = re.compile(r"\d{8}T\d{6}(?:\.\d{6})?Z(\.[0-9a-f]{8})?\.json")
 
 
 def load(files: Sequence[Path]) -> list[Report]:
@@ -40,8 +41,8 @@ def load(files: Sequence[Path]) -> list[Report]:
 class History:
     """A directory that holds the reports of one inventory's checks, each named after when it started, in UTC.
 
-    Checks of some hosts alone, by `limit`, stand beside those of all without disturbing them. A file of any other name
-    is nobody's business here: it is neither read nor removed.
+    Checks of some hosts alone, by `limit`, stand beside those of all without disturbing them: they are counted by
+    themselves. A file of any other name is nobody's business here: it is neither read nor removed.
     """
 
     directory: Path
@@ -68,14 +69,15 @@ class History:
         return None
 
     def add(self, report: Report, keep: int) -> None:
-        """Put `report` beside the others, for its owner's eyes alone, and remove all but the `keep` newest.
+        """Put `report` beside the others, for its owner's eyes alone, and remove all but the `keep` newest of the same
+        limit.
 
         Raises BulkheadError when it can't be written.
         """
-        path = self.directory / report.started.astimezone(UTC).strftime(_NAME)
+        path = self.directory / f"{report.started.astimezone(UTC):{_TIME}}{self._word}.json"
         try:
             files.write(path, report.to_json(), mode=0o600)
-            earlier = self._before(report.started)
+            earlier = [one for one in self._before(report.started) if _word(one) == self._word]
             for old in earlier[: max(0, len(earlier) + 1 - keep)]:
                 old.unlink(missing_ok=True)
         except OSError as error:
@@ -92,8 +94,23 @@ class History:
 
     def _before(self, moment: datetime) -> list[Path]:
         """The files of earlier checks, oldest first; a clock that was wrong once may have left some of the future."""
-        now = moment.astimezone(UTC).strftime(_NAME)
-        return sorted(path for path in self.directory.glob("*.json") if _NAMES.fullmatch(path.name) and path.name < now)
+        now = f"{moment.astimezone(UTC):{_TIME}}"
+        return sorted(
+            path
+            for path in self.directory.glob("*.json")
+            if _NAMES.fullmatch(path.name) and path.name < now and _word(path) in ("", self._word)
+        )
+
+    @property
+    def _word(self) -> str:
+        """What the names of reports have after the time, of those with this limit."""
+        said = "\n".join(sorted({*self.limit}))
+        return f".{hashlib.sha256(said.encode()).hexdigest()[:8]}" if said else ""
+
+
+def _word(path: Path) -> str:
+    name = _NAMES.fullmatch(path.name)
+    return (name and name[1]) or ""
 
 
 def _readable(path: Path, *, quiet: bool = False) -> Report | None:

@@ -66,12 +66,12 @@ def write(path: Path, text: str) -> None:
         raise _unwritable(path, error) from error
 
 
-def before(since: Path | None, outputs: Sequence[Path], limit: Sequence[str]) -> Report | None:
+def before(since: Path | None, outputs: Sequence[Path], inventory: str, limit: Sequence[str]) -> Report | None:
     """The report of the check before, which `since` names.
 
     A file that this check, of the hosts of `limit`, writes itself need not be there: it is the first one then. Raises
-    BulkheadError when another one is not there, what is there is no report, or it is to be replaced and knows of other
-    hosts.
+    BulkheadError when another one is not there, what is there is no report or one of another inventory, or it is to be
+    replaced and knows of other hosts.
     """
     if since is None:
         return None
@@ -79,6 +79,11 @@ def before(since: Path | None, outputs: Sequence[Path], limit: Sequence[str]) ->
     if replaced and not since.exists():
         return None
     report = read(since)
+    if report.inventory != inventory:
+        raise BulkheadError(
+            f"{since}: is a report of {report.inventory}, not of {inventory}",
+            hint="Hosts of one name would be taken for each other: name a report of this inventory.",
+        )
     if replaced and {*report.limit} != {*limit}:
         raise BulkheadError(
             f"{since}: is a report of {_chosen(report.limit)}, and this check is of {_chosen(limit)}",

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bulkhead.drift.finding import Severity
-from bulkhead.drift.units import PACKAGED, PROPERTIES
+from bulkhead.drift.units import GENERATED, OURS, PACKAGED, PROPERTIES
 from bulkhead.put import Write
 from bulkhead.templates import render
 
@@ -110,8 +110,16 @@ def units(capability: str, running: Iterable[tuple[str, bool, bool]], others: Se
     wanted = [
         (name, " ".join(word for word, on in (("enabled", one), ("active", two)) if on)) for name, one, two in running
     ]
-    values = {"properties": PROPERTIES, "packaged": PACKAGED, "wanted": wanted, "others": list(others)}
-    return Search(capability, f"{capability}: units", render("self_check/units.sh.j2", **values))
+    script = render(
+        "self_check/units.sh.j2",
+        properties=PROPERTIES,
+        packaged=PACKAGED,
+        generated=GENERATED,
+        ours=OURS,
+        wanted=wanted,
+        others=list(others),
+    )
+    return Search(capability, f"{capability}: units", script)
 
 
 def lines(capability: str, about: str, script: str) -> Search:

@@ -11,8 +11,13 @@ from bulkhead.templates import render
 
 PROPERTIES = "Id,Names,LoadState,ActiveState,UnitFileState,FragmentPath,DropInPaths"
 
-PACKAGED = ("/usr/lib/systemd/", "/lib/systemd/", "/run/systemd/generator")
-"""Where packages put drop-ins, and systemd itself what it makes of other files."""
+PACKAGED = ("/usr/lib/systemd/", "/lib/systemd/")
+"""Where packages put drop-ins; whether one did is asked of the package manager."""
+
+GENERATED = "/run/systemd/generator"
+"""Where systemd's generators put what they make of other files; nothing of Bulkhead's own units."""
+
+OURS = "bulkhead-"
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,8 @@ class Unit:
 
 def watch(name: str, units: Sequence[str]) -> Command:
     """What a look must bring for `read`: under the name of a capability, its units."""
-    return Command(f"{name}.watched", render("drift/units.sh.j2", properties=PROPERTIES, units=units))
+    values = {"properties": PROPERTIES, "packaged": PACKAGED, "units": units}
+    return Command(f"{name}.watched", render("drift/units.sh.j2", **values))
 
 
 def read(name: str, look: Look) -> dict[str, Unit]:
@@ -51,6 +57,7 @@ def read(name: str, look: Look) -> dict[str, Unit]:
         raise BulkheadError("the host does not tell how its units are", hint="Look at 'systemctl status' on it.")
     lines = [line.split("\t") for line in rest.splitlines()]
     keys = {line[1]: line[2] for line in lines if line[0] == "drop-in" and len(line) == 3}
+    packaged = {line[1] for line in lines if line[0] == "packaged" and len(line) == 2}
     shadows = {line[1]: line[2] for line in lines if line[0] == "shadows" and len(line) == 3}
     for block in shown.split("\n\n"):
         said = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
@@ -63,7 +70,11 @@ def read(name: str, look: Look) -> dict[str, Unit]:
             load=said.get("LoadState", ""),
             active=said.get("ActiveState", ""),
             enabled=said.get("UnitFileState", ""),
-            dropped={path: keys.get(path, "") for path in paths if not path.startswith(PACKAGED)},
+            dropped={
+                path: keys.get(path, "")
+                for path in paths
+                if path not in packaged and (said["Id"].startswith(OURS) or not path.startswith(GENERATED))
+            },
             # A mask is a link in the place of the file, and is told as what it is.
             shadowed="" if said.get("LoadState") == "masked" else shadows.get(fragment, ""),
             fragment=fragment,

@@ -156,15 +156,16 @@ def sandboxes(text: str) -> tuple[set[str], list[Sandbox]]:
     """The installed programs as device:inode, and the sandboxes that run."""
     programs: set[str] = set()
     found: list[Sandbox] = []
-    for line in text.splitlines():
-        kind, *said = line.split("\t")
-        if kind == "program":
-            programs.add(said[0])
-        elif kind == "sandbox":
-            found.append(Sandbox(said[0], said[1] == "host", said[2]))
-        elif kind == "flag":
-            name, _, value = said[0].partition("=")
-            found[-1].flags[name] = value
+    # Not splitlines: any process may call itself a sandbox, and have whatever it likes among its arguments.
+    for line in text.split("\n"):
+        match line.split("\t"):
+            case ["program", program]:
+                programs.add(program)
+            case ["sandbox", id_, network, program]:
+                found.append(Sandbox(id_, network == "host", program))
+            case ["flag", flag] if found:
+                name, _, value = flag.partition("=")
+                found[-1].flags[name] = value
     return programs, [one for one in found if one.id != PROBE]
 
 

@@ -204,9 +204,12 @@ def leading_to(place: str) -> Callable[[BaseHTTPRequestHandler], None]:
 
 
 def compared(
-    drift: Callable[[Comparison, InventoryHost, look.Look], None], host: InventoryHost, seen: look.Look
+    drift: Callable[[Comparison, InventoryHost, look.Look], None],
+    host: InventoryHost,
+    seen: look.Look,
+    capability: str = "",
 ) -> list[Finding]:
     """What one capability finds."""
-    comparison = Comparison("", host)
+    comparison = Comparison(capability, host)
     drift(comparison, host, seen)
     return comparison.findings

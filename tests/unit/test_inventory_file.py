@@ -62,6 +62,13 @@ def test_a_limit_that_matches_nothing(inventory: str) -> None:
     assert error.hint == "Look at the inventory with 'pyinfra INVENTORY debug-inventory'."
 
 
+def test_no_limit_matches_nothing_in_silence(inventory: str) -> None:
+    """A group that is called otherwise since would be watched no more."""
+    assert refused(inventory, "agents-1", "gvisor-hosts").message == (
+        f"{inventory}: no host matches --limit gvisor-hosts"
+    )
+
+
 def test_a_file_that_is_not_there() -> None:
     error = refused("inventories/no-such.py")
     assert error.message == "inventories/no-such.py: no such file"

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ def test_a_host_is_reached_as_pyinfra_reaches_it() -> None:
         "  StrictHostKeyChecking yes\n"
         "  BatchMode yes\n"
         "  ConnectTimeout 15\n"
+        "  ServerAliveInterval 15\n"
+        "  ServerAliveCountMax 3\n"
         "  ControlMaster auto\n"
         "  ControlPath /tmp/x/%C\n"
         "  ControlPersist 30\n"
@@ -200,6 +203,14 @@ def test_a_title_is_no_markup() -> None:
     assert "docker: It [is] so" in shown(Results([Check("a", "x", "docker: It [is] so", "failed", 0.1, "why")]))
 
 
+def test_what_hosts_say_steers_no_terminal() -> None:
+    said = "\x1b[2Jall is well\x1b]52;c;eA==\x07\nsecond"
+    text = shown(Results([Check("web[/x]1", "docker.x", "docker: X", "failed", 0.1, said)], ["\x1b[2J"]))
+    assert "\x1b" not in text
+    assert "  \\x1b[2Jall is well\\x1b]52;c;eA==\\x07\n  second\n" in text
+    assert "web[/x]1" in text
+
+
 def test_no_checks_at_all_are_shown_as_the_error() -> None:
     assert shown(Results([], ["the checks could not be run"])) == "the checks could not be run\n"
 
@@ -289,6 +300,36 @@ def test_each_check_becomes_what_it_is() -> None:
     assert "hunter2" not in found.json()
     assert found.errors == []
     assert not found.passed
+
+
+SILENT = """
+import subprocess
+
+def test_hanging(host):
+    subprocess.run(["sleep", "60"] if host.backend.hostname == "agents-1" else ["true"], check=True)
+
+def test_more(host):
+    pass
+"""
+
+
+def test_a_host_that_says_nothing_is_given_up_and_keeps_nobody_waiting(
+    suite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (suite / "test_docker.py").write_text(SILENT)
+    monkeypatch.setattr(verification, "load", lambda *_: [host(), host("agents-2")])
+    monkeypatch.setattr(verification, "PATIENCE", 1.0)
+    began = time.monotonic()
+    found = verify("inventory.py")
+    assert time.monotonic() - began < 30, found.json()
+    assert {(check.host, check.name, check.outcome) for check in found.checks} == {
+        ("agents-1", "docker.hanging", "failed"),
+        ("agents-1", "docker.more", "failed"),
+        ("agents-2", "docker.hanging", "passed"),
+        ("agents-2", "docker.more", "passed"),
+    }
+    reasons = {check.reason for check in found.checks if check.host == "agents-1"}
+    assert reasons == {"the host did not answer within 1 seconds, and is given up"}
 
 
 @pytest.mark.usefixtures("suite")

@@ -356,6 +356,44 @@ def test_the_page_shows_the_history(two: Path, found: dict[str, list[Finding]], 
 
 
 @needs_namespaces
+def test_checks_of_some_hosts_are_counted_by_themselves(
+    two: Path, found: dict[str, list[Finding]], tmp_path: Path
+) -> None:
+    """However many there are, what is known of all hosts stays; nor do they count as the same, whose limits differ."""
+    past = ("--history", tmp_path, "--keep", 2)
+    found["b"] = [FORWARD]
+    assert run(two, *past).exit_code == 2
+    (first,) = stored(tmp_path)
+    for _ in range(3):
+        assert run(two, *past, "--limit", "a").exit_code == 0
+    assert run(two, *past, "--limit", "b").exit_code == 2
+    assert [read(path).limit for path in stored(tmp_path)] == [(), ("a",), ("a",), ("b",)]
+    assert run(two, *past).exit_code == 2
+    latest = max((read(path) for path in stored(tmp_path)), key=lambda report: report.started)
+    assert [seen.since for seen in latest.hosts[1].findings] == [read(first).started]
+
+
+@needs_namespaces
+def test_a_report_of_another_inventory_says_nothing_of_these_hosts(
+    two: Path, found: dict[str, list[Finding]], tmp_path: Path
+) -> None:
+    """Hosts of one name would be taken for each other, and what is known of those lost."""
+    state = tmp_path / "state.json"
+    again = ("--format", "json", "--output", state, "--since", state)
+    assert run(two, *again).exit_code == 0
+    before = state.read_bytes()
+    other = two.rename(tmp_path / "other.py")
+    result = run(other, *again)
+    assert result.exit_code == 1
+    assert result.output == (
+        f"bulkhead: {state}: is a report of {two}, not of {other}\n"
+        "  Hosts of one name would be taken for each other: name a report of this inventory.\n"
+    )
+    assert state.read_bytes() == before
+    assert found == {}
+
+
+@needs_namespaces
 def test_what_is_no_report_does_not_end_the_watch(two: Path, found: dict[str, list[Finding]], tmp_path: Path) -> None:
     """Neither a report cut off, nor one of a clock that was wrong; other files are left alone."""
     found["a"] = [FORWARD]

@@ -31,8 +31,9 @@ DOCKER = unit("docker.service", FragmentPath="/usr/lib/systemd/system/docker.ser
 def test_a_unit_that_is_as_it_should_be() -> None:
     assert found(shown(DOCKER), enabled=True) == []
     assert found(shown(unit("docker.service", active="reloading"))) == []
-    packaged = "DropInPaths=/usr/lib/systemd/system/service.d/a.conf /run/systemd/generator/docker.service.d/b.conf\n"
-    assert found(shown(DOCKER + packaged), enabled=True) == []
+    brought = "/usr/lib/systemd/system/service.d/a.conf"
+    paths = f"DropInPaths={brought} /run/systemd/generator/docker.service.d/b.conf\n"
+    assert found(shown(DOCKER + paths, rest=f"packaged\t{brought}\n"), enabled=True) == []
 
 
 @pytest.mark.parametrize("answer", [Output(1, b"\n---\n", b""), Output(0, b"", b""), Output(124, b"Id=a\n", b"")])
@@ -68,9 +69,39 @@ def test_states() -> None:
 
 def test_what_somebody_laid_over_it() -> None:
     path = "/etc/systemd/system/docker.service.d/x.conf"
-    look = shown(DOCKER + f"DropInPaths=/lib/systemd/system/a.conf {path}\n", rest=f"drop-in\t{path}\tEnvironment \n")
+    look = shown(DOCKER + f"DropInPaths={path}\n", rest=f"drop-in\t{path}\tEnvironment \n")
     mend = f"rm {path}; systemctl daemon-reload; systemctl restart docker.service"
     assert found(look) == [(f"unit docker.service: drop-in {path}", "sets Environment", mend)]
+
+
+def test_what_lies_where_packages_put_theirs_and_none_brought() -> None:
+    path = "/usr/lib/systemd/system/docker.service.d/x.conf"
+    assert [one[0] for one in found(shown(DOCKER + f"DropInPaths={path}\n"))] == [
+        f"unit docker.service: drop-in {path}"
+    ]
+
+
+def test_nobody_generates_anything_for_units_of_ours() -> None:
+    path, name = "/run/systemd/generator/bulkhead-egress.service.d/x.conf", "bulkhead-egress.service"
+    look = shown(unit(name) + f"DropInPaths={path}\n")
+    assert [one[0] for one in found(look, name)] == [f"unit {name}: drop-in {path}"]
+
+
+def test_whether_a_package_brought_it_is_asked_of_the_package_manager(tmp_path: Path) -> None:
+    """A file of systemd's own package stands for a drop-in, by both of its paths; another beside it has no owner."""
+    brought = "/usr/lib/systemd/system/systemd-journald.service"
+    (tmp_path / "x.conf").touch()
+    nobodys = f"/usr/lib/systemd/../../..{tmp_path}/x.conf"
+    paths = f"{brought} {brought.removeprefix('/usr')} {nobodys}"
+    stub = tmp_path / "systemctl"
+    stub.write_text(f'#!/bin/sh\ncase "$*" in *DropInPaths\\ --value*) echo "{paths}" ;; *) echo ;; esac\n')
+    stub.chmod(0o755)
+    said = sh(f"PATH={tmp_path}:$PATH; {units.watch('a', ['a.service']).script}").stdout.splitlines()
+    assert said[-3:] == [
+        f"packaged\t{brought.removeprefix('/usr')}",
+        f"drop-in\t{nobodys}\t",
+        f"packaged\t{brought}",
+    ]
 
 
 def test_another_file_in_its_place() -> None:

@@ -72,7 +72,7 @@ def edited(text: str, old: str, new: str) -> str:
 
 
 def findings(look: Look) -> list[Finding]:
-    return compared(drift.drift, HOST, look)
+    return compared(drift.drift, HOST, look, "gVisor")
 
 
 def test_a_gvisor_host_drifts_in_nothing() -> None:
@@ -230,6 +230,8 @@ def test_gvisor_that_has_to_be_gone() -> None:
 
 def test_the_probe_of_a_deploy_is_no_agent() -> None:
     assert sandboxes("program\t1:1\nsandbox\tbulkhead-probe\thost\t1:1\nflag\tdebug=true\n") == ({"1:1"}, [])
+    # Any process may call itself a sandbox.
+    assert sandboxes("flag\tx\nsandbox\tx\x0cy\nsandbox\ta\tb\tc\td\nprogram\n\nsandbox\n") == (set(), [])
     assert sandboxes("sandbox\ta\thost\t1:2\nflag\tx=y=z\nflag\tbare\n") == (
         set(),
         [Sandbox("a", True, "1:2", {"x": "y=z", "bare": ""})],

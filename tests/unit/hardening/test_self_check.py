@@ -116,6 +116,8 @@ def says(path: Path, name: str, text: str) -> None:
 
 
 # One that is there below /usr/lib wherever there is systemd.
+JOURNALD = "/usr/lib/systemd/system/systemd-journald.service"
+BESIDE = "/etc/systemd/system/x.conf"
 MASK = "/etc/systemd/system/systemd-journald.service"
 GOOD = {name: unit(name) for name in UNITS}
 UNIT_CASES: dict[str, tuple[dict[str, str], list[str]]] = {
@@ -138,14 +140,27 @@ UNIT_CASES: dict[str, tuple[dict[str, str], list[str]]] = {
     ),
     "another file in its place": (
         {"auditd.service": unit("auditd.service", FragmentPath=MASK)},
+        [f"unit auditd.service: {MASK}: expected {JOURNALD}, found {MASK} in its place"],
+    ),
+    "drop-ins": (
+        {
+            "ssh.service": unit(
+                "ssh.service",
+                DropInPaths=f"{JOURNALD} /run/systemd/generator/x.conf /usr/lib/systemd/x.conf {BESIDE}",
+            )
+        },
         [
-            f"unit auditd.service: {MASK}: expected /usr/lib/systemd/system/systemd-journald.service,"
-            f" found {MASK} in its place"
+            "unit ssh.service: drop-in /usr/lib/systemd/x.conf: expected nothing, found a file",
+            f"unit ssh.service: drop-in {BESIDE}: expected nothing, found a file",
         ],
     ),
-    "a drop-in": (
-        {"ssh.service": unit("ssh.service", DropInPaths="/usr/lib/systemd/x.conf /etc/systemd/system/x.conf")},
-        ["unit ssh.service: drop-in /etc/systemd/system/x.conf: expected nothing, found a file"],
+    "a generated drop-in on a unit of ours": (
+        {
+            "bulkhead-mounts.service": unit(
+                "bulkhead-mounts.service", DropInPaths=f"{JOURNALD} /run/systemd/generator/x.conf"
+            )
+        },
+        ["unit bulkhead-mounts.service: drop-in /run/systemd/generator/x.conf: expected nothing, found a file"],
     ),
     "sshd not called so": ({"ssh.service": unit("ssh.service", "inactive", "", "not-found")}, []),
 }
