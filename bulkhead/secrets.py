@@ -10,32 +10,46 @@ from typing import Any
 WITHHELD = "(withheld)"
 
 _WORDS = (
-    r"(?:passw(?:or)?d|passphrase|secret|token|credential|api[_-]?key|access[_-]?key|private[_-]?key|auth(?![\w.-]))"
+    r"(?:passw(?:or)?d|passphrase|secret|token|credential|api[_-]?key|access[_-]?key|private[_-]?key|authorization"
+    # As words of their own: of `bypass` and `PermitRootLogin` everything may be known.
+    r"|(?<![a-z0-9])(?:pass|pwd|psk|login|hmac)(?![a-z0-9])|auth(?![\w.-]))"
 )
 # Each word of the text is looked at once, from its start, and given up at once: a host that was taken over could say
 # one of a million letters, and whoever tries every place of it against every other never ends.
 _NAME = rf"(?<![\w.-])(?=[\w.-]*{_WORDS})[\w.-]++"
 _SIGNS = (
-    *("://", "bearer", "basic", "private key", "passw", "passphrase", "secret", "token", "credential", "auth"),
+    *("@", "bearer", "basic", "private key", "pass", "pwd", "psk", "login", "hmac"),
+    *("secret", "token", "credential", "auth"),
     *(f"{kind}{joined}key" for kind in ("api", "access", "private") for joined in ("", "_", "-")),
 )
 """Lower-case texts of which each of _PATTERNS needs one: most texts have none, and are told from others by that."""
+
+_KEY = "[A-Z ]*PRIVATE KEY(?: BLOCK)?"
+_QUOTED = r"\"(?:[^\"\n\\]|\\.)*\"|'[^'\n]*'"
 
 _NAMED = re.compile(_NAME, re.IGNORECASE)
 _PATTERNS = (
     # proxies and registries: https://user:password@host
     (re.compile(r"(\w://)[^\s\"']{1,256}@"), rf"\1{WITHHELD}@"),
+    # the same without a scheme, and none of an image by its digest
+    (re.compile(r"(?<![^\s\"'=,;])[^\s:@/\"'=,;]{1,256}+:[^\s@/\"']{1,256}+@(?!sha256:)"), f"{WITHHELD}@"),
     (re.compile(r"\b((?:bearer|basic)\s+)[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1{WITHHELD}"),
     # A line, so that a diff of the texts around it stays one.
-    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), WITHHELD),
+    (re.compile(rf"-----BEGIN {_KEY}-----.*?(-----END {_KEY}-----|\Z)", re.DOTALL), WITHHELD),
     # "name=value with blanks", as units have it
     (re.compile(rf"(\"{_NAME}=)(?:[^\"\n\\]|\\.)+", re.IGNORECASE), rf"\1{WITHHELD}"),
     (re.compile(rf"('{_NAME}=)[^'\n]+", re.IGNORECASE), rf"\1{WITHHELD}"),
-    # name = value, name: value, "name": "value", --name=value
+    # name=value, --name=value
+    (re.compile(rf"({_NAME}[\"']?=(?!\s))(?!\(withheld\))({_QUOTED}|\S+)", re.IGNORECASE), rf"\1{WITHHELD}"),
+    # name = value, name: value, "name": "value": without quotes to the end of the line
+    (
+        re.compile(rf"({_NAME}[\"']?\s*[=:]\s*)(?<!\w=)(?!\(withheld\))({_QUOTED}|[^\n]+)", re.IGNORECASE),
+        rf"\1{WITHHELD}",
+    ),
+    # --name value, ["--name", "value"]
     (
         re.compile(
-            rf"({_NAME}[\"']?\s*[=:]\s*)(?!\(withheld\))(\"(?:[^\"\n\\]|\\.)*\"|'[^'\n]*'|[^\s;}}\]]+)",
-            re.IGNORECASE,
+            rf"((?<![\w.-])(?=--?[\w.-]*{_WORDS})[\w.-]++[\"']?[\s,]+[\"']?)(?!-|\(withheld\))[^\s\"',]+", re.IGNORECASE
         ),
         rf"\1{WITHHELD}",
     ),
