@@ -11,8 +11,9 @@ egress = {
     "management": ["198.51.100.0/28"],
     "resolvers": ["198.51.100.53"],
     "time_servers": ["198.51.100.123"],
-    # What the host itself may reach, by uid. For root gVisor's site, whose addresses change: any, but private and
-    # metadata ones. With a mirror (gvisor.base_url) its address is enough. For apt's own user the package mirror.
+    # What the host itself may reach, by uid. For root gVisor's site, whose addresses change: any but metadata
+    # endpoints, private ones included. With a mirror (gvisor.base_url) its address is enough. For apt's own user the
+    # package mirror.
     "host": [
         {"to": "0.0.0.0/0", "ports": [443]},
         {"to": "198.51.100.80", "ports": [80, 443], "user": 42},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bulkhead.capability import check_inventory, files_of, needs_of, pins_of, watched
@@ -67,6 +69,17 @@ def test_the_program_does_not_go_by_what_was_there_before() -> None:
     files = {path: None for path in after.files if path.startswith(("/etc/sysctl.d", "/etc/audit", "/etc/bulkhead"))}
     before = Look({**looked().files, **files}, {**after.outputs, **outputs})
     assert description.program(HOST, pins_of(HOST, before)) == program.content
+
+
+def test_hosts_with_the_same_settings_have_the_same_program() -> None:
+    """So that one which differs shows by its digest; also where each has a policy, and a proxy."""
+    agents = {"alpha": {"subnet4": "172.30.1.0/24", "names": {"api.example.com": [443]}}}
+    egress = {**HOST.data["egress"], "agents": agents}
+    one, other = (replace(legacy_host(self_check={}, egress=egress), name=name) for name in ("old-1", "old-2"))
+    assert description.program(one, pins_of(one, looked(one))) == description.program(
+        other, pins_of(other, looked(other))
+    )
+    assert not [path for path, content in files_of(other).items() if b"old-2" in content]
 
 
 def test_a_program_that_was_tampered_with_on_its_own_and_with_its_unit() -> None:
