@@ -4,9 +4,10 @@ That makes `up` on a running lab quick, and lets it recover after an interruptio
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bulkhead import files
 from bulkhead.errors import BulkheadError
 from bulkhead.lab import (
     apt_sources,
@@ -59,6 +60,7 @@ def up(
     wanted = [machines.machine(name, subnet) for name in machine_names]
     already_done = len(steps.done)
     with alone(patience):
+        _refuse_another_checkout()
         before = _state()
         with steps("Check the Debian packages") as step:
             codename = packages.codename(Path("/etc/os-release").read_text())
@@ -170,6 +172,15 @@ def _gvisor(before: LabState | None, suite: str, url: str, step: Step) -> Gvisor
         gvisor = gvisor_origin.publish(gvisor_origin.find(suite, step), RELEASES, url)
     step.note(f"{gvisor.origin}: {gvisor.release or gvisor.detail}")
     return gvisor
+
+
+def _refuse_another_checkout() -> None:
+    """The user has one lab: what another checkout has started holds its addresses and ports."""
+    known = paths.cache() / "lab.checkout"
+    other = Path(known.read_text()) if known.exists() else paths.CHECKOUT
+    if other != paths.CHECKOUT and replace(proxy.DAEMON, run=paths.run_of(other)).command is not None:
+        raise BulkheadError(f"the lab is up, from another checkout: {other}", hint="Take it down there: make lab-down.")
+    files.write(known, str(paths.CHECKOUT))
 
 
 def _refuse_another_suite(before: LabState | None, suite: str) -> None:
