@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from bulkhead import trial
 from bulkhead.drift import units
-from bulkhead.drift.comparison import Comparison
+from bulkhead.drift.comparison import Comparison, told
 from bulkhead.drift.finding import Severity
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import InventoryHost
-from bulkhead.look import Look, Need
+from bulkhead.look import Command, Look, Need
 from deploys.hardening import area, mounts, packages, settings, sshd, sshd_match, sysctl, upgrades
 from deploys.hardening.area import Plan, Wrong
 from deploys.hardening.plans import by_area
@@ -29,14 +29,22 @@ UNITS: Mapping[Area, Sequence[str]] = {
 }
 """Area → the units without which it is not in force, or through which it could be undone."""
 
+GENERATORS = (
+    "find /etc/systemd/system-generators /usr/local/lib/systemd/system-generators /run/systemd/system-generators"
+    " -mindepth 1 ! -lname /dev/null 2>/dev/null; :"
+)
+"""Programs that make units and drop-ins at each boot, and that no package brought: all of packages' lie below /usr/lib,
+and a link to /dev/null switches one of them off (systemd.generator(7))."""
+
 _NEVER = re.compile(r"-a (never,\w+|\w+,never)\b")
 
 
 def watches(host: InventoryHost) -> list[Need]:
-    """The units of the areas that are wanted."""
+    """The units of the areas that are wanted, and what could make others of all units."""
     wanted = settings.of(host)
     watched = [unit for one, names in UNITS.items() if one in wanted.values for unit in names]
-    return [units.watch(NAME, watched)] if watched else []
+    generators = Command("hardening.generators", GENERATORS)
+    return [generators, units.watch(NAME, watched)] if watched else [generators]
 
 
 def drift(compared: Comparison, host: InventoryHost, look: Look) -> None:
@@ -47,6 +55,13 @@ def drift(compared: Comparison, host: InventoryHost, look: Look) -> None:
             trial.rolled_back(NAME), actual="was not confirmed, and what was before is in force", severity="warning"
         )
     _units(compared, wanted, look)
+    for path in told(look, "hardening.generators", "what makes units at each boot").splitlines():
+        compared.add(
+            f"systemd generator {path}",
+            actual="may change every unit at the next boot",
+            severity="warning",
+            mend=f"rm {path}, or accept it (drift.accept)",
+        )
     missing = _missing(compared, wanted, look)
     plans = by_area(host, wanted, look, missing)
     special: dict[Area, Callable[[], Plan]] = {

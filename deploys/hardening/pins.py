@@ -23,7 +23,7 @@ from deploys.hardening import (
     sysctl,
     upgrades,
 )
-from deploys.hardening.drift import NAME, UNITS
+from deploys.hardening.drift import GENERATORS, NAME, UNITS
 from deploys.hardening.plans import FILES
 from deploys.hardening.settings import Wanted
 from deploys.hardening.table import Area
@@ -35,7 +35,8 @@ def of(host: InventoryHost, look: Look) -> list[Check]:
     """Files, units and live values of the areas that are wanted."""
     wanted = settings.of(host)
     rolled_back = pins.own_file(NAME, trial.rolled_back(NAME), None, severity="warning")
-    found: list[Check] = [rolled_back, *_packages(wanted), *_units(wanted)]
+    generators = Search(NAME, "hardening generators", render("self_check/generators.sh.j2", find=GENERATORS))
+    found: list[Check] = [rolled_back, *_packages(wanted), *_units(wanted), generators]
     asked: Mapping[Area, Callable[[Values], Iterator[Check]]] = {
         "sysctl": _sysctl,
         "modules": _modules,

@@ -74,7 +74,7 @@ def live(look: Look, change: Callable[[dict[str, Any]], None]) -> Look:
 
 
 def findings(look: Look, host: InventoryHost = HOST) -> list[tuple[str, str, str, str]]:
-    found: list[Finding] = compared(drift.drift, host, look)
+    found: list[Finding] = compared(drift.drift, host, look, "containerd")
     assert "hunter2" not in str(found)
     assert all(one.capability == "containerd" and one.mend for one in found)
     return [(one.subject, one.expected, one.actual, one.severity) for one in found]

@@ -63,7 +63,7 @@ def gvisor(host: InventoryHost = GVISOR, text: str = '{"registry-mirrors": ["htt
 
 
 def findings(look: Look, host: InventoryHost) -> list[tuple[str, str, str, str]]:
-    found = compared(drift.drift, host, look)
+    found = compared(drift.drift, host, look, "Docker")
     assert "hunter2" not in str(found)
     assert all(one.capability == "Docker" and one.mend for one in found)
     return [(one.subject, one.expected, one.actual, one.severity) for one in found]

@@ -108,7 +108,7 @@ def network(change: Callable[[dict[str, Any]], object]) -> Callable[[Look], Look
 
 
 def findings(look: Look) -> list[tuple[str, str, str, str]]:
-    found = compared(drift.drift, HOST, look)
+    found = compared(drift.drift, HOST, look, "egress")
     assert all(one.capability == "egress" and one.mend and one.expected != one.actual for one in found)
     return [(one.subject, one.expected, one.actual, one.severity) for one in found]
 

@@ -9,7 +9,7 @@ import pytest
 
 from bulkhead import trial
 from bulkhead.drift.finding import Finding
-from bulkhead.look import FoundFile, Look, Output
+from bulkhead.look import Command, FoundFile, Look, Output
 from deploys.hardening import (
     audit,
     boot,
@@ -112,7 +112,7 @@ def without(look: Look, path: str, line: str) -> Look:
 
 
 def findings(look: Look, kind: str = "gvisor_hosts") -> list[Finding]:
-    return compared(drift.drift, host(kind), look)
+    return compared(drift.drift, host(kind), look, "hardening")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -194,6 +194,10 @@ TAMPERS: dict[str, tuple[Callable[[Look], Look], set[tuple[str, str]]]] = {
     "auditd removed": (
         lambda look: edited(look, "hardening.packages", "auditd\n", ""),
         {("package auditd", "critical")},
+    ),
+    "a program that makes units": (
+        lambda look: said(look, "hardening.generators", "/etc/systemd/system-generators/x"),
+        {("systemd generator /etc/systemd/system-generators/x", "warning")},
     ),
     "a timer stopped": (
         lambda look: edited(
@@ -335,7 +339,7 @@ def test_an_area_that_can_t_be_compared_hides_no_other() -> None:
 
 def test_what_the_inventory_leaves_alone_is_not_looked_at() -> None:
     described = host(off=dict.fromkeys(("sshd", "audit", "mounts", "upgrades", "apparmor"), "a test"))
-    assert drift.watches(described) == []
+    assert [need.name for need in drift.watches(described) if isinstance(need, Command)] == ["hardening.generators"]
     wanted = settings.of(described)
     names = {need.path for need in facts.needs(wanted) if hasattr(need, "path")}
     look = clean()

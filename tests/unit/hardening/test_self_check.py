@@ -178,6 +178,21 @@ def test_a_systemd_that_says_nothing_is_an_error(tmp_path: Path, bin: Path) -> N
     assert checked(tmp_path, ": units").status == 1
 
 
+def test_programs_that_make_units(tmp_path: Path) -> None:
+    """But for links that switch a packaged one off; where none of the directories is there, nothing is found."""
+    above = {"/etc/systemd": tmp_path / "a", "/usr/local/lib/systemd": tmp_path / "b", "/run/systemd": tmp_path / "c"}
+    here = {f"{name}/system-generators": str(path) for name, path in above.items()}
+    assert checked(tmp_path, " generators", replaced=here).said == ""
+    for path in above.values():
+        path.mkdir()
+        (path / "off").symlink_to("/dev/null")
+        (path / "x").touch()
+    assert checked(tmp_path, " generators", replaced=here).said.splitlines() == [
+        f"warning hardening systemd generator {path}/x: expected nothing, found may change every unit at the next boot"
+        for path in above.values()
+    ]
+
+
 def test_sshd(tmp_path: Path, bin: Path) -> None:
     directory = tmp_path / "sshd_config.d"
     directory.mkdir()
