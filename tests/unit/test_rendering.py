@@ -64,7 +64,8 @@ def test_every_host_gets_the_files_of_hardening(name: str) -> None:
 def test_one_file_alone(name: str) -> None:
     result = CliRunner().invoke(main, ["render", PRODUCTION, "legacy-1.example.net", name])
     assert result.exit_code == 0
-    assert result.stdout.startswith("#!/usr/sbin/nft -f\n# Egress policy of legacy-1.example.net, written by Bulkhead")
+    assert result.stdout.startswith("#!/usr/sbin/nft -f\n# Egress policy of this host, written by Bulkhead")
+    assert "172.30.1.0/24" in result.stdout
     assert result.stdout.endswith("\n}\n")
 
 
