@@ -18,41 +18,43 @@ _WORDS = (
 # one of a million letters, and whoever tries every place of it against every other never ends.
 _NAME = rf"(?<![\w.-])(?=[\w.-]*{_WORDS})[\w.-]++"
 _SIGNS = (
-    *("@", "bearer", "basic", "private key", "pass", "pwd", "psk", "login", "hmac"),
-    *("secret", "token", "credential", "auth"),
+    *("pass", "pwd", "psk", "login", "hmac", "secret", "token", "credential", "auth"),
     *(f"{kind}{joined}key" for kind in ("api", "access", "private") for joined in ("", "_", "-")),
 )
-"""Lower-case texts of which each of _PATTERNS needs one: most texts have none, and are told from others by that."""
+"""Lower-case texts of which each of _WORDS has one: most texts have none, and are told from others by that."""
 
 _KEY = "[A-Z ]*PRIVATE KEY(?: BLOCK)?"
 _QUOTED = r"\"(?:[^\"\n\\]|\\.)*\"|'[^'\n]*'"
 
 _NAMED = re.compile(_NAME, re.IGNORECASE)
-_PATTERNS = (
+_WORD = re.compile(_WORDS, re.IGNORECASE)
+_BY_FORM = (
     # proxies and registries: https://user:password@host
-    (re.compile(r"(\w://)[^\s\"']{1,256}@"), rf"\1{WITHHELD}@"),
+    ("://", re.compile(r"(\w://)[^\s\"']{1,256}@"), rf"\1{WITHHELD}@"),
     # the same without a scheme, and none of an image by its digest
-    (re.compile(r"(?<![^\s\"'=,;])[^\s:@/\"'=,;]{1,256}+:[^\s@/\"']{1,256}+@(?!sha256:)"), f"{WITHHELD}@"),
-    (re.compile(r"\b((?:bearer|basic)\s+)[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1{WITHHELD}"),
+    ("@", re.compile(r"(?<![^\s\"'=,;])[^\s:@/\"'=,;]{1,256}+:[^\s@/\"']{1,256}+@(?!sha256:)"), f"{WITHHELD}@"),
+    *(
+        (kind, re.compile(rf"\b({kind}\s+)[\w.~+/=-]{{8,}}", re.IGNORECASE), rf"\1{WITHHELD}")
+        for kind in ("bearer", "basic")
+    ),
     # A line, so that a diff of the texts around it stays one.
-    (re.compile(rf"-----BEGIN {_KEY}-----.*?(-----END {_KEY}-----|\Z)", re.DOTALL), WITHHELD),
-    # "name=value with blanks", as units have it
-    (re.compile(rf"(\"{_NAME}=)(?:[^\"\n\\]|\\.)+", re.IGNORECASE), rf"\1{WITHHELD}"),
-    (re.compile(rf"('{_NAME}=)[^'\n]+", re.IGNORECASE), rf"\1{WITHHELD}"),
-    # name=value, --name=value
-    (re.compile(rf"({_NAME}[\"']?=(?!\s))(?!\(withheld\))({_QUOTED}|\S+)", re.IGNORECASE), rf"\1{WITHHELD}"),
-    # name = value, name: value, "name": "value": without quotes to the end of the line
-    (
-        re.compile(rf"({_NAME}[\"']?\s*[=:]\s*)(?<!\w=)(?!\(withheld\))({_QUOTED}|[^\n]+)", re.IGNORECASE),
-        rf"\1{WITHHELD}",
-    ),
-    # --name value, ["--name", "value"]
-    (
-        re.compile(
-            rf"((?<![\w.-])(?=--?[\w.-]*{_WORDS})[\w.-]++[\"']?[\s,]+[\"']?)(?!-|\(withheld\))[^\s\"',]+", re.IGNORECASE
-        ),
-        rf"\1{WITHHELD}",
-    ),
+    ("private key", re.compile(rf"-----BEGIN {_KEY}-----.*?(-----END {_KEY}-----|\Z)", re.DOTALL), WITHHELD),
+)
+"""What each needs, in lower case; what it is; what is shown instead."""
+
+_BY_NAME = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        # "name=value with blanks", as units have it
+        rf"(\"{_NAME}=)(?:[^\"\n\\]|\\.)+",
+        rf"('{_NAME}=)[^'\n]+",
+        # name=value, --name=value
+        rf"({_NAME}[\"']?=(?!\s))(?!\(withheld\))({_QUOTED}|\S+)",
+        # name = value, name: value, "name": "value": without quotes to the end of the line
+        rf"({_NAME}[\"']?\s*[=:]\s*)(?<!\w=)(?!\(withheld\))({_QUOTED}|[^\n]+)",
+        # --name value, ["--name", "value"]
+        rf"((?<![\w.-])(?=--?[\w.-]*{_WORDS})[\w.-]++[\"']?[\s,]+[\"']?)(?!-|\(withheld\))[^\s\"',]+",
+    )
 )
 
 
@@ -73,11 +75,24 @@ _SHORT = 300
 def _redacted(text: str) -> str:
     # Some letters beyond ASCII are to an expression that ignores case the same as letters of these.
     folded = text.lower() if text.isascii() else None
-    if folded is not None and not any(sign in folded for sign in _SIGNS):
-        return text
-    for pattern, instead in _PATTERNS:
-        text = pattern.sub(instead, text)
+    for sign, pattern, instead in _BY_FORM:
+        if folded is None or sign in folded:
+            text = pattern.sub(instead, text)
+    if folded is None or _names_one(folded):
+        for pattern in _BY_NAME:
+            text = pattern.sub(rf"\1{WITHHELD}", text)
     return text
+
+
+def _names_one(folded: str) -> bool:
+    """Whether a text in lower case has one of _WORDS, looked for where it can be: a search of all takes long."""
+    for sign in _SIGNS:
+        place = folded.find(sign)
+        while place >= 0:
+            if _WORD.match(folded, place):
+                return True
+            place = folded.find(sign, place + 1)
+    return False
 
 
 _redacted_once = lru_cache(maxsize=4096)(_redacted)
