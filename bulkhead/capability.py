@@ -17,7 +17,7 @@ from functools import cache, partial
 
 from bulkhead.drift import accepted
 from bulkhead.drift.comparison import Comparison
-from bulkhead.drift.finding import SEVERITIES, Finding, comparison
+from bulkhead.drift.finding import Finding, comparison
 from bulkhead.drift.pins import Check
 from bulkhead.errors import BulkheadError
 from bulkhead.inventory import (
@@ -173,26 +173,7 @@ def findings_of(host: InventoryHost, look: Look) -> list[Finding]:
             why = f"the host's answer can't be read ({type(error).__name__})"
             compared.findings.append(_incomparable(capability, why, ""))
         findings += compared.findings
-    return _at_most(accepted.unaccepted(host, [finding.presentable for finding in findings]))
-
-
-MOST = 500
-"""Findings of one host that are shown and stored: a host that was taken over could make any number of them."""
-
-
-def _at_most(findings: list[Finding]) -> list[Finding]:
-    """The worst of them, and one that says how many were left out."""
-    if len(findings) <= MOST:
-        return findings
-    left_out = Finding(
-        capability="drift",
-        subject="further findings",
-        expected="",
-        actual=f"more than {MOST} differences, of which the worst are shown",
-        severity="critical",
-        mend="Take the host out of service, and set it up anew.",
-    )
-    return [*sorted(findings, key=lambda one: SEVERITIES.index(one.severity))[: MOST - 1], left_out]
+    return accepted.unaccepted(host, [finding.presentable for finding in findings])
 
 
 def upstream_of(hosts: Sequence[InventoryHost], before: Sequence[Finding]) -> dict[str, list[Finding]]:

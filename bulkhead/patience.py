@@ -56,18 +56,24 @@ class Patience:
             # Only there a signal interrupts what is waited for.
             yield
             return
-        before = signal.signal(signal.SIGALRM, _interrupt)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        why = f"the host did not answer within {seconds:g} seconds, and is given up"
+
+        def interrupt(*_: object) -> None:
+            self.silent.setdefault(self.host_of(item), why)
+            raise _TooLongError
+
+        before = signal.signal(signal.SIGALRM, interrupt)
+        # Again and again: what cleans up after the first one asks the same host.
+        signal.setitimer(signal.ITIMER_REAL, seconds, min(FAREWELL, seconds))
         try:
             yield
-        except _TooLongError:
-            why = f"the host did not answer within {seconds:g} seconds, and is given up"
-            self.silent.setdefault(self.host_of(item), why)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:
+            # Of several that were interrupted pytest makes a group.
+            if self.silent.get(self.host_of(item)) != why:
+                raise
             pytest.fail(why, pytrace=False)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
-
-
-def _interrupt(*_: object) -> None:
-    raise _TooLongError

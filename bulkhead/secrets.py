@@ -10,9 +10,9 @@ from typing import Any
 WITHHELD = "(withheld)"
 
 _WORDS = (
-    r"(?:passw(?:or)?d|passphrase|secret|token|credential|api[_-]?key|access[_-]?key|private[_-]?key|authorization"
+    r"(?:passw(?:or)?d|passphrase|secret|token|credential|api[_-]?key|access[_-]?key|private[_-]?key"
     # As words of their own: of `bypass` and `PermitRootLogin` everything may be known.
-    r"|(?<![a-z0-9])(?:pass|pwd|psk|login|hmac)(?![a-z0-9])|auth(?![\w.-]))"
+    r"|(?<![a-z0-9])(?:pass|pwd|psk|login|hmac)(?![a-z0-9])|auth(?:orization)?(?![\w.-]))"
 )
 # Each word of the text is looked at once, from its start, and given up at once: a host that was taken over could say
 # one of a million letters, and whoever tries every place of it against every other never ends.
@@ -50,8 +50,10 @@ _BY_NAME = tuple(
         rf"('{_NAME}=)[^'\n]+",
         # name=value, --name=value
         rf"({_NAME}[\"']?=(?!\s))(?!\(withheld\))({_QUOTED}|\S+)",
-        # name = value, name: value, "name": "value": without quotes to the end of the line
-        rf"({_NAME}[\"']?\s*[=:]\s*)(?<!\w=)(?!\(withheld\))({_QUOTED}|[^\n]+)",
+        # "name": "value", "name": value, and what is in brackets to the end of the line
+        rf"({_NAME}[\"'][^\S\n]*+[=:][^\S\n]*+)(?!\(withheld\))({_QUOTED}|[\[{{][^\n]*|[^\n,}}\]]+)",
+        # name = value, name: value: without quotes to the end of the line
+        rf"({_NAME}[^\S\n]*+[=:][^\S\n]*+)(?<!\w=)(?!\(withheld\))({_QUOTED}|[^\n]+)",
         # --name value, ["--name", "value"]
         rf"((?<![\w.-])(?=--?[\w.-]*{_WORDS})[\w.-]++[\"']?[\s,]+[\"']?)(?!-|\(withheld\))[^\s\"',]+",
     )

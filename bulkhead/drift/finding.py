@@ -81,4 +81,6 @@ def presentable(text: str, longest: int = LONG) -> str:
     if len(text) <= longest:
         return redacted(text)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    return f"{redacted(text[:longest])}… ({len(text) - longest} more characters; sha256 of all {digest})"
+    # Credentials are known by what comes after them, too.
+    kept = redacted(text[: longest + 600])[:longest]
+    return f"{kept}… ({len(text) - longest} more characters; sha256 of all {digest})"

@@ -105,6 +105,19 @@ class Report(_Stored):
         return self.model_dump_json(indent=1) + "\n"
 
 
+MOST = 500
+"""Findings of one host that a report has: a host that was taken over could make any number of them."""
+
+FURTHER = Finding(
+    capability="drift",
+    subject="further findings",
+    expected="",
+    actual=f"more than {MOST} differences, of which the worst are shown",
+    severity="critical",
+    mend="Take the host out of service, and set it up anew.",
+)
+
+
 def host_report(
     name: str, findings: Sequence[Finding], at: datetime, seconds: float, before: HostReport | None
 ) -> HostReport:
@@ -124,6 +137,11 @@ def host_report(
     ordered = sorted(
         {*findings, *carried}, key=lambda one: (SEVERITIES.index(one.severity), one.capability, one.subject)
     )
+    too_many = len(ordered) > MOST
+    if too_many:
+        # What could not be compared stays first: what is known of it is carried on by that.
+        ordered.sort(key=lambda one: one.subject != comparison(one.capability))
+        ordered = [*ordered[: MOST - 1], FURTHER]
     now = {_key(finding) for finding in ordered}
     return HostReport(
         name=name,
@@ -132,7 +150,8 @@ def host_report(
         findings=tuple(
             Seen(finding=one, since=known[_key(one)].since if _key(one) in known else at) for one in ordered
         ),
-        gone=tuple(seen for key, seen in known.items() if key not in now),
+        # Of what was left out nobody can say that it went.
+        gone=() if too_many else tuple(seen for key, seen in known.items() if key not in now),
     )
 
 

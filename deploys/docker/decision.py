@@ -17,6 +17,8 @@ from bulkhead.runtime import Runtime
 from deploys.docker import agents_slice, daemon, facts, hardened, settings
 from deploys.docker.options import shown
 
+REMAP = "userns-remap"
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -44,6 +46,15 @@ class Decision:
     stale: bool
     shown: Mapping[str, str]
     effective: bool
+
+    @property
+    def moves_data(self) -> bool:
+        """Whether the restart gives the daemon another data directory, with other containers, images and networks.
+
+        Each mapping of user namespaces has one of its own (Docker's manual, userns-remap).
+        """
+        restarts = self.there.running and (self.restart or REMAP in self.options)
+        return bool(restarts) and bool(self.new.get(REMAP)) != ("name=userns" in self.there.security)
 
 
 def decide(host: InventoryHost, look: Look) -> Decision:

@@ -13,7 +13,7 @@ from bulkhead.runtime import RUNC, Runtime, to_prove
 from bulkhead.structure import changes
 from bulkhead.templates import render
 from deploys.docker import agents_slice, daemon, drift, facts, hardened, pins, settings
-from deploys.docker.decision import decide, evidence, refuse, traces
+from deploys.docker.decision import REMAP, decide, evidence, refuse, traces
 from deploys.docker.options import DNS
 
 
@@ -87,7 +87,7 @@ def deploy(host: InventoryHost, look: Look) -> None:
             # Until they are restarted, containers have dockerd ask for them as it did when they were started.
             *([DNS] if DNS in decided.restart and not old.get(DNS) else []),
         ],
-        "moves": "userns-remap" in decided.restart or hardened.moves_data(there, options),
+        "moves": REMAP in decided.restart or decided.moves_data,
         "data_root": str(old.get("data-root", "/var/lib/docker")),
         "invocation": there.invocation,
         **hardened.stamp_values(options, new),

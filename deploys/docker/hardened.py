@@ -60,12 +60,6 @@ def warnings(look: Look, there: FoundDocker) -> list[str]:
     return found
 
 
-def moves_data(there: FoundDocker, managed: Mapping[str, Any]) -> bool:
-    """Whether the daemon gets another data directory, with other containers, images and networks: user namespaces."""
-    remap = "userns-remap"
-    return there.running and remap in managed and bool(managed[remap]) != ("name=userns" in there.security)
-
-
 def keys(managed: Mapping[str, Any], record: Record) -> set[str]:
     """The keys of ours, now or by the record of the last run, that the daemon reads only when it starts."""
     recorded = {setting.path[0] for setting in record.settings if len(setting.path) == 1}

@@ -14,10 +14,8 @@ from bulkhead.inventory import GVISOR_HOSTS, LEGACY_HOSTS, InventoryHost
 from bulkhead.look import PATH, Look
 from bulkhead.templates import render, whole
 from bulkhead.trial import Trial
-from deploys.docker import hardened
+from deploys.docker.decision import decide
 from deploys.docker.facts import SOCKET
-from deploys.docker.facts import found as docker_found
-from deploys.docker.settings import managed
 from deploys.egress import drift, facts, networks, omissions, pins, proxy, settings
 from deploys.egress.facts import BOOT_FILE, UNIT
 from deploys.egress.policy import PROXY_PORT, PROXY_UID
@@ -139,12 +137,11 @@ def agents(host: InventoryHost, look: Look) -> None:
 def _docker_networks(host: InventoryHost, look: Look) -> None:
     wanted = networks.docker(host)
     there = {network["Name"]: network for network in facts.docker_networks(look)}
-    # Docker has been given another data directory since the look, and knows none of these networks any more.
-    moved = hardened.moves_data(docker_found(look), managed(host))
-    if moved:
-        there = {}
+    # Docker has been given another data directory since the look, and knows none of these networks any more, but maybe
+    # some of their names.
+    moved = decide(host, look).moves_data
     for name in wanted.keys() & there.keys():
-        if (there[name].get("Labels") or {}).get(networks.LABEL) != name:
+        if not moved and (there[name].get("Labels") or {}).get(networks.LABEL) != name:
             raise BulkheadError(
                 f"Docker has a network named {name} that is not Bulkhead's",
                 hint=f"Remove it (docker network rm {name}), or give the agent another name.",
@@ -153,9 +150,9 @@ def _docker_networks(host: InventoryHost, look: Look) -> None:
     removed = [
         (name, network["Id"])
         for name, network in sorted(ours.items())
-        if name not in wanted or networks.differs(network, wanted[name])
+        if name not in wanted or (not moved and networks.differs(network, wanted[name]))
     ]
-    kept = ours.keys() - {name for name, _ in removed}
+    kept = set() if moved else ours.keys() - {name for name, _ in removed}
     created = [(name, json.dumps(body)) for name, body in wanted.items() if name not in kept]
     announce([*(f"- network {name}" for name, _ in removed), *(f"+ network {name}" for name, _ in created)])
     script = render(

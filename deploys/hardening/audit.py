@@ -115,10 +115,10 @@ def plan(values: Mapping[str, str], look: Look, *, installed: bool) -> area.Plan
     wrong = [area.Wrong(f"audit rule {name}", values[name], "", f"~ audit: {name}") for name in missing]
     if re.search(r"^enabled 0$", status.text, re.MULTILINE):
         wrong.append(area.Wrong("audit", "enabled", "disabled", "~ audit is enabled"))
+    unit = []
     if daemon != AS_WANTED:
-        wrong.append(
-            area.Wrong("unit auditd.service", " ".join(AS_WANTED), " ".join(daemon), "~ auditd runs, at boot too")
-        )
+        line = "~ auditd runs, at boot too"
+        unit.append(area.Wrong("unit auditd.service", " ".join(AS_WANTED), " ".join(daemon), line))
     notes = ["audit: the rules are locked until the next boot, which takes in those of Bulkhead"] if fixed else []
     fill = {
         "directories": _watched(values),
@@ -128,10 +128,11 @@ def plan(values: Mapping[str, str], look: Look, *, installed: bool) -> area.Plan
     }
     return area.plan(
         area.own_files(look, files(values), modes=MODES),
-        wrong=[] if fixed else wrong,
+        wrong=unit if fixed else [*wrong, *unit],
         beyond=wrong if fixed else (),
         notes=notes,
-        activate="" if fixed else render("hardening/audit_activate.sh.j2", **fill),
+        # That the daemon runs at the next boot, which takes the rules in, no lock is in the way of.
+        activate="" if fixed and not unit else render("hardening/audit_activate.sh.j2", **fill),
         prove="" if fixed else render("hardening/audit_prove.sh.j2", **fill),
     )
 

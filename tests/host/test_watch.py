@@ -78,7 +78,7 @@ def test_reports_are_for_nobody_else(host: Host, described: InventoryHost) -> No
     user = expectations.watch(described)["user"]
     assert host.check_output("stat -c '%%U %%a' %s", STATE) == f"{user} 700"
     assert user != "root"
-    reports = host.check_output("find %s -name '*.json' -path '*Z.json'", STATE).splitlines()
+    reports = host.check_output("find %s -name '*.json' -path '*Z*.json'", STATE).splitlines()
     assert reports
     assert host.check_output("find %s -name '*.json' -perm /077", STATE) == ""
 

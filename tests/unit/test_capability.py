@@ -259,16 +259,6 @@ def test_what_was_found_before_something_could_not_be_compared_counts(monkeypatc
     assert [found.subject for found in findings_of(gvisor_host(), Look({}, {}))] == ["a file", "two: comparison"]
 
 
-def test_of_any_number_of_findings_the_worst_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    many = [replace(FOUND, subject=f"container {number}") for number in range(2000)]
-    drifts(monkeypatch, one=lambda *_: [*many[:500], replace(FOUND, severity="critical")])
-    found = findings_of(gvisor_host(), Look({}, {}))
-    assert len(found) == 500
-    assert (found[0].severity, found[-1].subject) == ("critical", "further findings")
-    drifts(monkeypatch, one=lambda *_: many[:500])
-    assert findings_of(gvisor_host(), Look({}, {})) == many[:500]
-
-
 @pytest.mark.parametrize(
     "error", [ValueError("hunter2"), KeyError("hunter2"), IndexError(), TypeError(), AttributeError()]
 )

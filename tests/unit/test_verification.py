@@ -304,9 +304,26 @@ def test_each_check_becomes_what_it_is() -> None:
 
 SILENT = """
 import subprocess
+import pytest
 
-def test_hanging(host):
+def ask(host):
     subprocess.run(["sleep", "60"] if host.backend.hostname == "agents-1" else ["true"], check=True)
+
+@pytest.fixture
+def one(host):
+    yield
+    ask(host)
+
+@pytest.fixture
+def other(host):
+    yield
+    ask(host)
+
+def test_hanging(host, one, other):
+    try:
+        ask(host)
+    finally:
+        ask(host)
 
 def test_more(host):
     pass

@@ -38,5 +38,12 @@ def test_another_end_of_a_long_text_is_another_finding() -> None:
     assert presentable("a" * 40_000 + "b") != presentable("a" * 40_000 + "c")
 
 
-def test_a_secret_at_the_end_of_what_is_kept_is_withheld() -> None:
-    assert presentable("x " * 16_374 + "password=hunter2hunter2").startswith("x " * 16_374 + "password=(withheld)…")
+SECRETS = ("password=hunter2hunter2", "http://user:hunter2hunter2@proxy", "Bearer hunter2hunter2", "a:hunter2hunter2@b")
+
+
+@pytest.mark.parametrize("said", SECRETS)
+@pytest.mark.parametrize("before", range(16_370, 16_384))
+def test_a_secret_at_the_end_of_what_is_kept_is_withheld(said: str, before: int) -> None:
+    shown = presentable(f"{'x ' * before}{said} {'y' * 100}")
+    assert "hunter" not in shown
+    assert "more characters; sha256" in shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -47,6 +48,24 @@ def test_what_is_known_outlives_a_check_that_did_not_reach_the_host() -> None:
     third = host_report("a", [FORWARD], EVEN_LATER, 0.1, unreached)
     assert [seen.since for seen in third.findings] == [NOON]
     assert third.looked_at == EVEN_LATER
+
+
+def test_of_any_number_of_findings_the_worst_are_kept_and_what_can_t_be_compared() -> None:
+    """However often a host makes up others while one of its capabilities can't be compared."""
+    lost = replace(FORWARD, capability="zz", subject="zz: comparison")
+    known: HostReport | None = None
+    for round_ in range(4):
+        many = [replace(FORWARD, subject=f"{round_}: {number}") for number in range(600)]
+        known = host_report(
+            "a", [*many, replace(lost, capability="hardening", subject="hardening: comparison"), lost], NOON, 0.1, known
+        )
+        assert len(known.findings) == 500
+        assert [seen.finding.subject for seen in known.findings[:2]] == ["hardening: comparison", "zz: comparison"]
+        assert known.findings[-1].finding.subject == "further findings"
+        assert known.gone == ()
+    assert (
+        len(host_report("a", [replace(FORWARD, subject=str(n)) for n in range(500)], NOON, 0.1, None).findings) == 500
+    )
 
 
 def test_what_is_known_outlives_a_check_that_could_not_compare_it() -> None:

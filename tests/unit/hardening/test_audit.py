@@ -88,6 +88,15 @@ def test_rules_that_are_locked_are_written_for_the_next_boot() -> None:
     assert plan.notes == ("audit: the rules are locked until the next boot, which takes in those of Bulkhead",)
 
 
+def test_the_daemon_is_mended_where_the_rules_are_locked_too() -> None:
+    """Else the next boot would take nothing in."""
+    plan = audit.plan(VALUES, there("", audit_status="enabled 2", auditd="active\nmasked"), installed=True)
+    assert plan.lines == ("~ auditd runs, at boot too",)
+    assert plan.change
+    assert "unmask auditd.service" in plan.change.activate
+    assert plan.change.prove == ""
+
+
 def test_a_container_has_no_audit() -> None:
     with pytest.raises(BulkheadError, match=r"the host is a container \(lxc\)") as error:
         audit.plan(VALUES, there(container=(0, "lxc")), installed=False)
