@@ -18,6 +18,7 @@ from bulkhead.registration import Ledger, Record
 from bulkhead.templates import render
 from deploys.docker import agents_slice, daemon, options
 from deploys.docker import deploy as package
+from deploys.docker.decision import decide
 from deploys.docker.facts import LEDGER, STAMP
 from deploys.docker.settings import SliceSettings, managed, of
 from tests.unit.docker.test_options import EXPECTED, override
@@ -493,3 +494,14 @@ def test_a_daemon_that_started_with_the_new_options_is_restarted_with_the_old(tm
 def test_without_options_a_reload_undoes(tmp_path: Path) -> None:
     status, told, _ = acted(tmp_path, "docker/restore.sh.j2", restart=[], answer="{}")
     assert (status, told) == (0, ["reset-failed docker.service", "reload docker.service"])
+
+
+def test_the_data_directory_changes_with_the_mapping_of_users() -> None:
+    """Also where the key is taken out again."""
+    text, record = merged()
+    mapped = {**INFO, "SecurityOptions": SECURITY}
+    assert "name=userns" in SECURITY
+    assert decide(legacy_host(), looked()).moves_data
+    assert not decide(legacy_host(), looked(text, record, mapped, icc="false", unit=UNIT)).moves_data
+    taken_out = legacy_host(docker={"options": {"userns-remap": {"value": None, "reason": "a test"}}})
+    assert decide(taken_out, looked(text, record, mapped, icc="false", unit=UNIT)).moves_data
