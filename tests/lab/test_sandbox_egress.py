@@ -12,6 +12,26 @@ from tests.lab.guest_world import PYTHON, GuestWorld
 from tests.lab.machine import Machine, Runs
 
 
+def test_a_gvisor_host_may_go_without(converged: Machine, runs: Runs) -> None:
+    """Nothing of a policy stays, the engines go on and start again; a later run brings it back."""
+    off = {"egress": {"off": "a test"}}
+    pids = converged.pids()
+    try:
+        gone = runs.deploy(**off).expect_success()
+        assert "Take the egress policy away" in gone.changed
+        assert "no egress policy, agents reach what the network lets them: a test" in gone.output
+        assert converged.run("nft list table inet bulkhead").returncode != 0
+        assert converged.run("ls /etc/bulkhead/egress.nft").returncode != 0
+        assert converged.pids() == pids
+        assert runs.deploy(**off).expect_success().changed == set()
+        outcomes = runs.verify("--only", "egress.*", "--only", "gvisor.*", **off)
+        assert {outcome for name, outcome in outcomes.items() if name.startswith("egress.")} == {"skipped"}
+        converged.sh("systemctl restart docker")
+    finally:
+        runs.deploy().expect_success()
+    assert "chain agent_sent" in converged.sh("nft list table inet bulkhead")
+
+
 @pytest.fixture(scope="module")
 def sandboxes(converged: Machine, runs: Runs) -> Iterator[GuestWorld]:
     """The same world on the gVisor machine, with the agents' containers under runsc, and a resolver on loopback."""
@@ -53,23 +73,3 @@ def test_no_sandbox_reaches_docker_s_name_server(sandboxes: GuestWorld) -> None:
     sandboxes.places["alpha"].close()
     sandboxes.places["alpha"] = Place(sandboxes.machine.command(f"docker exec --interactive alpha {PYTHON}"))
     assert sandboxes.asked("alpha") in ("refused", "silent")
-
-
-def test_a_gvisor_host_may_go_without(converged: Machine, runs: Runs) -> None:
-    """Nothing of a policy stays, the engines go on and start again; a later run brings it back."""
-    off = {"egress": {"off": "a test"}}
-    pids = converged.pids()
-    try:
-        gone = runs.deploy(**off).expect_success()
-        assert "Take the egress policy away" in gone.changed
-        assert "no egress policy, agents reach what the network lets them: a test" in gone.output
-        assert converged.run("nft list table inet bulkhead").returncode != 0
-        assert converged.run("ls /etc/bulkhead/egress.nft").returncode != 0
-        assert converged.pids() == pids
-        assert runs.deploy(**off).expect_success().changed == set()
-        outcomes = runs.verify("--only", "egress.*", "--only", "gvisor.*", **off)
-        assert {outcome for name, outcome in outcomes.items() if name.startswith("egress.")} == {"skipped"}
-        converged.sh("systemctl restart docker")
-    finally:
-        runs.deploy().expect_success()
-    assert "chain agent_sent" in converged.sh("nft list table inet bulkhead")
